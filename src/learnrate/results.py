@@ -1,0 +1,396 @@
+"""What the verbs return: frozen, complete, to JSON and back; charts and reports draw what stands here."""
+
+from __future__ import annotations
+
+import enum
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+import numpy as np
+
+from learnrate.curves import LearningCurve, Mode  # noqa: TC001  # msgspec reads the types when it decodes
+
+if TYPE_CHECKING:
+    import altair
+
+
+class TrialState(enum.Enum):
+    """Where a trial stands. Diverged is a result, not an error: it tells where the cliff is."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+class Verdict(enum.Enum):
+    """Whether there is an answer and, where not, why; `message` says it in words, `advice` what to try."""
+
+    FOUND = "found"
+    FLAT = "flat"
+    NOISY = "noisy"
+    TOO_NARROW_LEFT = "range too narrow on the left"
+    TOO_NARROW_RIGHT = "range too narrow on the right"
+    ALL_DIVERGED = "every learning rate diverged"
+
+    @property
+    def message(self) -> str:
+        """What was seen, in a sentence."""
+        return _VERDICTS[self][0]
+
+    @property
+    def advice(self) -> str:
+        """What to try next, in a sentence; empty where all is well."""
+        return _VERDICTS[self][1]
+
+
+_VERDICTS = {
+    Verdict.FOUND: ("the best learning rate lies inside the range, with worse ones on both sides", ""),
+    Verdict.FLAT: (
+        "no learning rate in the range changes the metric by more than its noise",
+        "check that the model can learn this at all: that its parameters are not frozen, that gradients reach them, "
+        "and that the targets belong to the inputs; or train for longer",
+    ),
+    Verdict.NOISY: (
+        "the differences between learning rates are smaller than the noise",
+        "use larger batches or more validation data, or a larger budget",
+    ),
+    Verdict.TOO_NARROW_LEFT: (
+        "the smallest learning rates of the range are already the best",
+        "lower min_learning_rate",
+    ),
+    Verdict.TOO_NARROW_RIGHT: (
+        "the largest learning rates of the range are still the best",
+        "raise max_learning_rate",
+    ),
+    Verdict.ALL_DIVERGED: (
+        "training diverged at every learning rate",
+        "look for NaN or infinity in the data and in the loss before the first update, or lower min_learning_rate",
+    ),
+}
+
+
+class DiagnosisVerdict(enum.Enum):
+    """What a learning curve says, in one word."""
+
+    DIVERGED = "diverged"
+    NOT_LEARNING = "not learning"
+    TOO_SLOW = "too slow"
+    OVERFITTING = "overfitting"
+    OSCILLATING = "oscillating"
+    PLATEAUED = "plateaued"
+    HEALTHY = "healthy"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a learning curve shows, from 0 (hardly) to 1 (plainly), with its numbers in words."""
+
+    kind: str
+    strength: float
+    evidence: str
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """What more epochs would bring: the best metric to expect after `epochs` epochs, with a 90 % interval."""
+
+    epochs: int
+    value: float
+    low: float
+    high: float
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """What a learning curve says: see `learnrate.diagnose`."""
+
+    verdict: DiagnosisVerdict
+    findings: list[Finding]
+    evidence: str
+    advice: str
+    best_epoch: float | None = None
+    overfitting_onset: float | None = None
+    generalization_gap: float | None = None
+    validation_noise: float | None = None
+    expected_noise: float | None = None
+    outlook: Outlook | None = None
+
+    def __str__(self) -> str:
+        return f"{self.verdict.value}: {self.evidence} {self.advice}".strip()
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One training: its hyperparameters, how it went, and its curve.
+
+    `value` is the best finite value of the deciding metric, None where there is none; `epochs` how many epochs (or
+    which fraction of one) it was trained for; `horizon` the epochs over which its schedule ran.
+    """
+
+    number: int
+    hyperparameters: dict[str, Any]
+    state: TrialState
+    curve: LearningCurve
+    value: float | None
+    seed: int
+    seconds: float
+    epochs: float = 0.0
+    horizon: float = 0.0
+    stage: str = ""
+    error: str | None = None
+    diagnosis: Diagnosis | None = None
+
+    @property
+    def learning_rate(self) -> float:
+        """The trial's learning rate, the peak of its schedule."""
+        return float(self.hyperparameters["learning_rate"])
+
+
+class SlowerCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What another learning rate costs.
+
+    `cost` is (its metric − best) / (metric before training − best): 0.03 means 3 % of the way back to an untrained
+    model. `more_epochs` is how many epochs more than the horizon it needs for the same metric, None where unknown.
+    """
+
+    learning_rate: float
+    value: float
+    cost: float
+    more_epochs: float | None = None
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The fitted metric as a function of the learning rate, with its uncertainty, ready to draw."""
+
+    learning_rates: np.ndarray
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class _Result(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What every verb's result can do."""
+
+    def to_json(self) -> str:
+        """Return the result as JSON; NaN and infinity become null."""
+        return msgspec.json.encode(self, enc_hook=_array_to_list).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote."""
+        return msgspec.json.decode(text, type=cls, dec_hook=_list_to_array)
+
+    def chart(self) -> altair.TopLevelMixin:
+        """Draw the result: an Altair chart, which notebooks show and `.save("chart.png")` writes."""
+        from learnrate import charts
+
+        return charts.draw(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the result as one HTML file that opens anywhere, without a network; return its path."""
+        from learnrate import _report
+
+        return _report.report(self, path)
+
+
+class RangeTest(_Result, frozen=True, kw_only=True, eq=False):
+    """What a range test saw: see `learnrate.range_test`.
+
+    `losses` are the losses as they came, `smoothed` without their noise and without lag, `loss_changes` the change
+    of the smoothed loss a step. `suggestions` has every named rule's rate (None where the rule finds none);
+    `learning_rate` is ours, None where the verdict is not FOUND. `cliff` is the first rate that broke training.
+    """
+
+    learning_rates: np.ndarray
+    losses: np.ndarray
+    smoothed: np.ndarray
+    loss_changes: np.ndarray
+    metric: str
+    suggestions: dict[str, float | None]
+    learning_rate: float | None
+    verdict: Verdict
+    cliff: float | None
+    seed: int
+    cost: float
+    seconds: float
+    warnings: list[str] = []
+    settings: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        answer = "no learning rate" if self.learning_rate is None else f"learning rate {rate(self.learning_rate)}"
+        lines = [f"{answer}    ({self.verdict.value}: {self.verdict.message})"]
+        known = ", ".join(f"{name} {rate(value)}" for name, value in self.suggestions.items() if value is not None)
+        if known:
+            lines.append(f"other rules: {known}")
+        if self.cliff is not None:
+            lines.append(f"training breaks at {rate(self.cliff)}")
+        return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+
+
+class Sweep(_Result, frozen=True, kw_only=True, eq=False):
+    """Trainings at several learning rates, side by side: see `learnrate.sweep`."""
+
+    trials: list[Trial]
+    metric: str
+    mode: Mode
+    learning_rate: float | None
+    value: float | None
+    epochs: float | None
+    horizon: int
+    untrained: float | None
+    verdict: Verdict
+    cost: float
+    seed: int
+    seconds: float
+    warnings: list[str] = []
+    settings: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        lines = [f"{'learning rate':>13}  {self.metric:>12}  {'epoch':>5}  {'state':<9}  diagnosis"]
+        for trial in sorted(self.trials, key=lambda trial: trial.learning_rate):
+            best = trial.curve.best(self.metric, self.mode) if self.metric in trial.curve.metrics else None
+            value, epoch = ("–", "–") if best is None else (short(best.value, 4), f"{best.epoch:g}")
+            diagnosis = "" if trial.diagnosis is None else str(trial.diagnosis.verdict.value)
+            lines.append(
+                f"{rate(trial.learning_rate):>13}  {value:>12}  {epoch:>5}  {trial.state.value:<9}  {diagnosis}".rstrip()
+            )
+        if self.learning_rate is not None:
+            lines.append(f"best: learning rate {rate(self.learning_rate)}, {self.metric} {short(self.value, 4)}")
+        return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+
+
+class Recommendation(_Result, frozen=True, kw_only=True, eq=False):
+    """The learning rate to use, and how sure that is: see `learnrate.select`.
+
+    Args:
+        learning_rate: The peak of the schedule to use; None where there is no answer (the verdict says why).
+        interval: The lowest and highest learning rate within 1 % of the best.
+        largest_stable_learning_rate: Training is expected to break above it; None where nothing broke.
+        epochs: After how many epochs the winner was at its best.
+        value: The metric there.
+        cost: What finding out cost, in full training runs, the winner's own included.
+        slower_costs: What a third and a tenth of the learning rate would cost.
+        yours: What the rate that the user had set would cost; None where it is not known.
+        best: The winner's weights, for `problem.restore(answer.best)`; None in a result read from JSON.
+    """
+
+    learning_rate: float | None
+    interval: tuple[float, float] | None
+    largest_stable_learning_rate: float | None
+    epochs: float | None
+    horizon: int
+    value: float | None
+    untrained: float | None
+    metric: str
+    mode: Mode
+    cost: float
+    budget: float
+    verdict: Verdict
+    slower_costs: list[SlowerCost]
+    yours: SlowerCost | None
+    trials: list[Trial]
+    range_test: RangeTest | None
+    response: Response | None
+    schedule: dict[str, Any]
+    seed: int
+    seconds: float
+    warnings: list[str] = []
+    settings: dict[str, Any] = {}
+    best: Any = None
+
+    def to_json(self) -> str:
+        """Return the result as JSON, without the weights; NaN and infinity become null."""
+        return msgspec.json.encode(msgspec.structs.replace(self, best=None), enc_hook=_array_to_list).decode()
+
+    def code(self, framework: str = "torch") -> str:
+        """Return the lines to paste into a training script: "torch", "keras", "sklearn" or "jax"."""
+        from learnrate._code import lines_for
+
+        return lines_for(self, framework)
+
+    def __str__(self) -> str:
+        if self.learning_rate is None:
+            return "\n".join(["no learning rate", *_footnotes(self.verdict, self.warnings)])
+        breaks = self.largest_stable_learning_rate
+        notes = [
+            None if self.interval is None else f"within 1 %: {rate(self.interval[0])} to {rate(self.interval[1])}",
+            None if breaks is None else f"training breaks above {rate(breaks)}",
+        ]
+        known = "; ".join(note for note in notes if note)
+        lines = [f"learning rate {rate(self.learning_rate)}" + (f"    ({known})" if known else "")]
+        costs = [f"your {rate(self.yours.learning_rate)} costs {percent(self.yours.cost)} more"] if self.yours else []
+        if self.slower_costs:
+            tenth = self.slower_costs[-1]
+            costs.append(f"a tenth of {rate(self.learning_rate)} costs {percent(tenth.cost)} more")
+        epochs = "" if self.epochs is None else f" after {self.epochs:g} of {self.horizon} epochs"
+        lines.append("; ".join([f"{self.metric} {short(self.value, 3)}{epochs}", ", ".join(costs)]).rstrip("; "))
+        lines.append(f"spent {self.cost:.1f} training runs, the winner's own included" + _weights(self.best))
+        return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+
+
+def _weights(best: Any) -> str:
+    return "" if best is None else "; its weights are in answer.best"
+
+
+def _footnotes(verdict: Verdict, warnings: list[str]) -> list[str]:
+    lines = [] if verdict is Verdict.FOUND else [f"{verdict.message}: {verdict.advice}"]
+    return lines + [f"note: {warning}" for warning in warnings]
+
+
+def short(number: float | None, digits: int = 2) -> str:
+    """Return a number as a person would write it, in so many significant digits: 0.083, 12, 4.1e-5.
+
+    Example:
+        >>> short(0.0834, 3), short(1234), short(0.0000412), short(None)
+        ('0.0834', '1234', '4.1e-5', '–')
+    """
+    if number is None or not math.isfinite(number):
+        return "–"
+    if number == 0 or 1e-3 <= abs(number) < 1e5:
+        magnitude = 0 if number == 0 else math.floor(math.log10(abs(number)))
+        text = f"{number:.{max(digits - 1 - magnitude, 0)}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return _scientific(number, digits)
+
+
+def rate(learning_rate: float | None) -> str:
+    """Return a learning rate as the field writes it, in two digits: 2.1e-3, 0.5, 3.
+
+    Example:
+        >>> rate(0.00213), rate(0.01), rate(0.5)
+        ('2.1e-3', '1e-2', '0.5')
+    """
+    if learning_rate is not None and 0 < learning_rate < 0.1:
+        return _scientific(learning_rate, 2)
+    return short(learning_rate)
+
+
+def _scientific(number: float, digits: int) -> str:
+    mantissa, exponent = f"{number:.{digits - 1}e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{mantissa}e{int(exponent)}"
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as a percentage of at most two digits: 3 %, 0.4 %, over 100 %."""
+    if fraction > 1:
+        return "over 100 %"
+    return f"{100 * fraction:.1g} %" if fraction < 0.01 else f"{100 * fraction:.0f} %"
+
+
+def _array_to_list(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [number if math.isfinite(number) else None for number in value.tolist()]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    msg = f"cannot write a {type(value).__name__} as JSON"
+    raise NotImplementedError(msg)
+
+
+def _list_to_array(target: type, value: Any) -> Any:
+    if target is np.ndarray:
+        return np.array([np.nan if number is None else number for number in value], dtype=np.float64)
+    msg = f"cannot read a {target.__name__} from JSON"
+    raise NotImplementedError(msg)
