@@ -1,1 +1,92 @@
-"""Which learning rate, with which schedule, for how many epochs, and how sure: found by training."""
+"""Which learning rate, with which schedule, for how many epochs, and how sure: found by training.
+
+>>> import learnrate
+>>> problem = learnrate.TorchTrainable(model, optimizer, loss_fn, train_loader, validation_loader)  # doctest: +SKIP
+>>> print(learnrate.select(problem, epochs=20))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from learnrate import charts, logs, schedules, stopping, testing
+    from learnrate._diagnose import diagnose
+    from learnrate._range_test import range_test
+    from learnrate._report import report
+    from learnrate._select import select
+    from learnrate._sweep import sweep
+    from learnrate.adapters.torch import TorchTrainable
+    from learnrate.curves import LearningCurve
+    from learnrate.results import (
+        Diagnosis,
+        RangeTest,
+        Recommendation,
+        Sweep,
+        Trial,
+        TrialState,
+        Verdict,
+    )
+    from learnrate.training import Trainable
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Diagnosis",
+    "LearningCurve",
+    "RangeTest",
+    "Recommendation",
+    "Sweep",
+    "TorchTrainable",
+    "Trainable",
+    "Trial",
+    "TrialState",
+    "Verdict",
+    "__version__",
+    "charts",
+    "diagnose",
+    "logs",
+    "range_test",
+    "report",
+    "schedules",
+    "select",
+    "stopping",
+    "sweep",
+    "testing",
+]
+
+_HOMES = {
+    "Diagnosis": "learnrate.results",
+    "LearningCurve": "learnrate.curves",
+    "RangeTest": "learnrate.results",
+    "Recommendation": "learnrate.results",
+    "Sweep": "learnrate.results",
+    "TorchTrainable": "learnrate.adapters.torch",
+    "Trainable": "learnrate.training",
+    "Trial": "learnrate.results",
+    "TrialState": "learnrate.results",
+    "Verdict": "learnrate.results",
+    "diagnose": "learnrate._diagnose",
+    "range_test": "learnrate._range_test",
+    "report": "learnrate._report",
+    "select": "learnrate._select",
+    "sweep": "learnrate._sweep",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used, so that importing learnrate loads no framework and costs nothing."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in __all__:
+        value = importlib.import_module(f"learnrate.{name}")
+    else:
+        msg = f"module 'learnrate' has no attribute {name!r}"
+        raise AttributeError(msg)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,7 +13,7 @@ import numpy as np
 from learnrate.curves import LearningCurve, Mode  # noqa: TC001  # msgspec reads the types when it decodes
 
 if TYPE_CHECKING:
-    import altair
+    import altair as alt
 
 
 class TrialState(enum.Enum):
@@ -180,7 +180,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """Read what `to_json` wrote."""
         return msgspec.json.decode(text, type=cls, dec_hook=_list_to_array)
 
-    def chart(self) -> altair.TopLevelMixin:
+    def chart(self) -> alt.TopLevelMixin:
         """Draw the result: an Altair chart, which notebooks show and `.save("chart.png")` writes."""
         from learnrate import charts
 

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+import enum
+import math
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import msgspec
+import numpy as np
+
+from learnrate.errors import UnsupportedProblemError
+from learnrate.results import Trial  # noqa: TC001  # msgspec reads the type when it encodes an event
+from learnrate.schedules import Schedule, ScheduleMaker, as_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    import numpy as np
-    import numpy.typing as npt
+    from learnrate.curves import Array
 
 Snapshot = Any
+
+BLOCK = 64
+"""Steps a call of `train`: short enough to see a divergence and Ctrl-C soon, long enough to cost nothing."""
 
 
 @runtime_checkable
 class Trainable(Protocol):
     """A model, its optimizer and its data, ready to train.
 
-    These members are all that the verbs need. Four more are used where a Trainable has them:
+    These members are all that the verbs need. Five more are used where a Trainable has them:
 
     - `learning_rate: float | None`, the rate that the user has set, to compare the answer with;
     - `evaluation_steps: float`, what one `evaluate` costs in training steps (0 where absent);
     - `begin(learning_rate, epochs, seed)`, called after the restore that starts a fresh training: reseed whatever
       draws random numbers (shuffling, dropout, augmentation), so that a training depends on its seed alone;
     - `describe() -> Mapping[str, str | int | float]`, what makes this problem this problem, so that a study folder
-      is not continued with another.
+      is not continued with another;
+    - `constant_rate_only: bool`, True where the rate cannot change from step to step (a function, a command): there
+      is then no range test and no schedule of ours.
     """
 
     steps_per_epoch: int
 
-    def train(self, learning_rates: npt.NDArray[np.float64]) -> Mapping[str, npt.NDArray[np.float64]]:
+    def train(self, learning_rates: Array) -> Mapping[str, Array]:
         """Make one optimizer update per entry, at that rate.
 
         Returns "loss", and any other training metrics, one value per step. A loss of NaN or infinity is returned as
@@ -57,3 +71,121 @@ class Trainable(Protocol):
     def load(self, path: Path) -> Snapshot:
         """Read a snapshot that `save` wrote."""
         ...
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """The unit of work: one trial from one step to another, at a learning rate, on a schedule, with a seed.
+
+    The schedule runs over `total_steps`; a segment with `first_step` 0 starts from the initial weights, any other
+    from where the trial's last segment ended. Nothing else decides what comes out.
+    """
+
+    trial: int
+    learning_rate: float
+    first_step: int
+    last_step: int
+    total_steps: int
+    seed: int
+    stage: str
+
+    @property
+    def key(self) -> str:
+        """What a study remembers the segment by."""
+        rate = float(self.learning_rate).hex()
+        return f"{self.stage}/{self.trial}/{rate}/{self.first_step}-{self.last_step}of{self.total_steps}/{self.seed}"
+
+
+class Row(NamedTuple):
+    """What one stretch of training reported: how many epochs are finished, and the metrics there."""
+
+    epoch: float
+    metrics: dict[str, float]
+    diverged: bool
+
+
+class EventKind(enum.Enum):
+    """What an `Event` tells."""
+
+    STAGE = "stage"
+    TRIAL_STARTED = "trial started"
+    EPOCH = "epoch"
+    TRIAL_FINISHED = "trial finished"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened while a verb was at work; `on_event` receives each as it happens.
+
+    `spent` and `budget` are in full training runs; `message` names the stage in words.
+    """
+
+    kind: EventKind
+    message: str
+    spent: float
+    budget: float | None
+    trial: Trial | None = None
+
+
+def train_segment(
+    problem: Trainable,
+    segment: Segment,
+    schedule: ScheduleMaker,
+    on_row: Callable[[Row], None],
+) -> bool:
+    """Train one segment from where the problem stands, calling `on_row` at each evaluation; return whether it diverged.
+
+    The metrics are evaluated at every epoch's end and at the segment's. A row's training metrics are means since the
+    epoch began, or over the second half of a training that is shorter than one epoch, whose first losses say little.
+    """
+    rates = as_values(schedule(segment.learning_rate, segment.total_steps), segment.first_step, segment.last_step)
+    per_epoch = problem.steps_per_epoch
+    step = segment.first_step
+    reports: list[Mapping[str, Array]] = []
+    while step < segment.last_step:
+        epoch_end = (step // per_epoch + 1) * per_epoch
+        end = min(step + BLOCK, epoch_end, segment.last_step)
+        report = problem.train(rates[step - segment.first_step : end - segment.first_step])
+        step = end
+        reports.append(report)
+        if not np.isfinite(report["loss"]).all():
+            on_row(Row(step / per_epoch, _means(reports), diverged=True))
+            return True
+        if step in (epoch_end, segment.last_step):
+            short = segment.last_step < per_epoch
+            row = Row(step / per_epoch, _means(reports, second_half=short) | dict(problem.evaluate()), diverged=False)
+            on_row(row)
+            reports = []
+    return False
+
+
+def _means(reports: list[Mapping[str, Array]], *, second_half: bool = False) -> dict[str, float]:
+    names = dict.fromkeys(name for report in reports for name in report)
+    columns = {name: np.concatenate([report[name] for report in reports if name in report]) for name in names}
+    return {
+        name: float(np.mean(column[len(column) // 2 :] if second_half else column)) for name, column in columns.items()
+    }
+
+
+def is_trainable(problem: object) -> bool:
+    """Return whether an object has every member that the verbs need."""
+    return isinstance(problem, Trainable)
+
+
+def require_trainable(problem: object) -> Trainable:
+    """Return the problem if it can be trained, or raise an error that says what is missing.
+
+    Raises:
+        UnsupportedProblemError: If a member of `Trainable` is missing, or `steps_per_epoch` is not a positive integer.
+    """
+    needed = ("steps_per_epoch", "train", "evaluate", "snapshot", "restore", "save", "load")
+    missing = [name for name in needed if not hasattr(problem, name)]
+    if missing or not isinstance(problem, Trainable):
+        came = type(problem).__name__
+        msg = (
+            f"cannot train a {came}: it lacks {', '.join(missing)}. Pass a TorchTrainable, KerasTrainable, "
+            f"SklearnTrainable or JaxTrainable, an object with the members of learnrate.Trainable, or a function"
+        )
+        raise UnsupportedProblemError(msg)
+    if not (isinstance(problem.steps_per_epoch, int | np.integer) and problem.steps_per_epoch > 0):
+        msg = f"steps_per_epoch is {problem.steps_per_epoch!r}: an epoch needs at least one step, an integer"
+        raise UnsupportedProblemError(msg)
+    return problem
