@@ -1,0 +1,158 @@
+"""The problem of a command line: the file that a person names, run as Python runs it, and what stands there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+
+from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
+from learnrate.training import Trainable, require_trainable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import ModuleType
+
+
+class Source(NamedTuple):
+    """Where a problem stands: a Python file, and a name in it ("" where none was given)."""
+
+    file: Path
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "FILE.py:NAME".
+
+        Raises:
+            InvalidArgumentError: If there is no such file.
+
+        Example:
+            >>> Source.parse("train.py:build")
+            Traceback (most recent call last):
+            ...
+            learnrate.errors.InvalidArgumentError: there is no file train.py: pass FILE.py:NAME, …
+        """
+        path, colon, name = text.rpartition(":")
+        if not colon or not name.isidentifier():
+            path, name = text, ""
+        if not Path(path).is_file():
+            msg = f"there is no file {path}: pass FILE.py:NAME, a Python file and the name in it of what to train"
+            raise InvalidArgumentError(msg)
+        return cls(Path(path).resolve(), name)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.name}"
+
+
+@contextlib.contextmanager
+def loaded(source: Source) -> Generator[Trainable]:
+    """Run the file, and give the problem that it names.
+
+    The file's folder leads `sys.path` until the work is done, as it does for `python FILE.py`: training may import
+    its neighbours late, and from other processes.
+
+    Raises:
+        InvalidArgumentError: If the file has no such name; the message lists those that it has.
+        UnsupportedProblemError: If what the name stands for cannot be trained.
+        Exception: Whatever the file itself raises.
+    """
+    name = source.file.stem
+    if name in sys.modules or name in sys.stdlib_module_names:
+        name = f"_learnrate_{name}"
+    folder = str(source.file.parent)
+    sys.path.insert(0, folder)
+    try:
+        yield as_problem(_named(_run(source.file, name), source), source.name)
+    finally:
+        sys.modules.pop(name, None)
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+
+
+def as_problem(thing: object, name: str) -> Trainable:
+    """Return what can be trained of what a name stands for: itself, or what calling it without arguments returns.
+
+    Raises:
+        UnsupportedProblemError: If that is no Trainable.
+    """
+    if _is_trainable(thing):
+        return require_trainable(thing)
+    if not (inspect.isroutine(thing) or inspect.isclass(thing) or isinstance(thing, functools.partial)):
+        msg = f"{name} is a {type(thing).__name__}: {_ALLOWED}"
+        raise UnsupportedProblemError(msg)
+    build = cast("Callable[[], object]", thing)
+    required = _required_parameters(build)
+    if required:
+        msg = f"{name} cannot be called without {', '.join(required)}: {_ALLOWED}"
+        raise UnsupportedProblemError(msg)
+    made = _ended_by_itself(build, f"{name}()")
+    if not _is_trainable(made):
+        came = "nothing" if made is None else f"a {type(made).__name__}"
+        msg = f"{name}() returned {came}: {_ALLOWED}"
+        raise UnsupportedProblemError(msg)
+    return require_trainable(made)
+
+
+_ALLOWED = (
+    "name a Trainable (a TorchTrainable, say), or a function that needs no arguments and returns one; "
+    "`return learnrate.TorchTrainable(model, optimizer, loss_fn, train_data, validation_data)` is all that it takes"
+)
+
+
+def _run(file: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        msg = f"{file} is not a Python file: pass FILE.py:NAME"
+        raise InvalidArgumentError(msg)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader = spec.loader
+    _ended_by_itself(lambda: loader.exec_module(module), file.name)
+    return module
+
+
+def _ended_by_itself(run: Callable[[], object], what: str) -> object:
+    try:
+        return run()
+    except SystemExit as error:
+        msg = (
+            f"{what} ended the program (exit code {error.code!r}) while it was loaded: keep what parses arguments and "
+            f'trains under `if __name__ == "__main__":`, and put the problem into a function of its own'
+        )
+        raise UnsupportedProblemError(msg) from error
+
+
+def _named(module: ModuleType, source: Source) -> object:
+    if source.name and hasattr(module, source.name):
+        return getattr(module, source.name)
+    candidates = ", ".join(_candidates(module)) or "nothing that could be trained"
+    lacks = f"has no {source.name!r}" if source.name else "holds several things"
+    msg = f"{source.file.name} {lacks}: pass {source.file.name}:NAME, where NAME can be one of: {candidates}"
+    raise InvalidArgumentError(msg)
+
+
+def _candidates(module: ModuleType) -> list[str]:
+    public = {name: thing for name, thing in vars(module).items() if not name.startswith("_")}
+    return sorted(
+        name
+        for name, thing in public.items()
+        if _is_trainable(thing) or (inspect.isfunction(thing) and thing.__module__ == module.__name__)
+    )
+
+
+def _is_trainable(thing: object) -> bool:
+    return isinstance(thing, Trainable) and not inspect.isclass(thing)
+
+
+def _required_parameters(thing: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except (TypeError, ValueError):  # some callables written in C do not tell
+        return []
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in variadic]
