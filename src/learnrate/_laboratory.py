@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from learnrate.curves import LearningCurve, Mode
+from learnrate.engines.local import LocalEngine
 from learnrate.errors import UnknownMetricError
 from learnrate.results import Trial, TrialState
-from learnrate.training import Event, EventKind, Row, Segment, Snapshot, Trainable, train_segment
+from learnrate.training import Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ class Laboratory:
         mode: Whether the metric is better when small ("min") or large ("max").
         budget: What may be spent, in full runs; None for no limit.
         study: Remembers finished segments; None for no study.
+        engine: Where segments are trained; None for this process.
         on_event: Receives every `Event` as it happens.
     """
 
@@ -53,6 +55,7 @@ class Laboratory:
         seed: int,
         budget: float | None = None,
         study: Study | None = None,
+        engine: Engine | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.problem = problem
@@ -68,6 +71,7 @@ class Laboratory:
         self.spent = 0.0
         self.total_steps = epochs * problem.steps_per_epoch
         self._study = study
+        self._engine = engine or LocalEngine()
         self._on_event = on_event
         self._shelf = _Shelf(problem, study)
         self._initial: Snapshot = None
@@ -224,7 +228,7 @@ class Laboratory:
             self._tell(EventKind.EPOCH, self._trial(segment, rows, TrialState.RUNNING, started))
 
         self.restart(segment.learning_rate, epochs, segment.seed)
-        diverged = train_segment(self.problem, segment, self.schedule, on_row)
+        diverged = self._engine.train(self.problem, segment, self.schedule, on_row)
         diverged = diverged or not math.isfinite(rows[-1].metrics.get(self._deciding(rows[-1]), math.nan))
         trial = self._trial(segment, rows, TrialState.DIVERGED if diverged else TrialState.COMPLETE, started)
         if keep_best:
@@ -263,9 +267,7 @@ class Laboratory:
 
     def _tell(self, kind: EventKind, trial: Trial | None = None) -> None:
         if self._on_event is not None:
-            self._on_event(
-                Event(kind=kind, message=self._stage, spent=self.spent, budget=self.budget, trial=trial)
-            )
+            self._on_event(Event(kind=kind, message=self._stage, spent=self.spent, budget=self.budget, trial=trial))
 
 
 class _Shelf:
@@ -315,3 +317,16 @@ class _Shelf:
         self._newest = None
         self._files = {}
         self._folder.close()
+
+
+def open_study(
+    path: str | Path | None, *, verb: str, settings: dict[str, Any], problem: Trainable
+) -> contextlib.AbstractContextManager[Study | None]:
+    """Open or continue the study in a folder; a context without a study where there is no path."""
+    if path is None:
+        return contextlib.nullcontext()
+    from learnrate.study import Study
+
+    describe = getattr(problem, "describe", None)
+    identity = {"steps_per_epoch": int(problem.steps_per_epoch)} | dict({} if describe is None else describe())
+    return Study.open(Path(path), verb=verb, settings=settings, identity=identity)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -12,13 +10,14 @@ import numpy as np
 
 from learnrate.errors import UnsupportedProblemError
 from learnrate.results import Trial  # noqa: TC001  # msgspec reads the type when it encodes an event
-from learnrate.schedules import Schedule, ScheduleMaker, as_values
+from learnrate.schedules import as_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from learnrate.curves import Array
+    from learnrate.schedules import ScheduleMaker
 
 Snapshot = Any
 
@@ -125,6 +124,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     trial: Trial | None = None
 
 
+class Engine(Protocol):
+    """Where segments are trained: see `learnrate.engines`."""
+
+    def train(
+        self, problem: Trainable, segment: Segment, schedule: ScheduleMaker, on_row: Callable[[Row], None]
+    ) -> bool:
+        """Train a segment from where the problem stands, calling `on_row` at each evaluation; return if it diverged."""
+        ...
+
+
 def train_segment(
     problem: Trainable,
     segment: Segment,
@@ -163,11 +172,6 @@ def _means(reports: list[Mapping[str, Array]], *, second_half: bool = False) -> 
     return {
         name: float(np.mean(column[len(column) // 2 :] if second_half else column)) for name, column in columns.items()
     }
-
-
-def is_trainable(problem: object) -> bool:
-    """Return whether an object has every member that the verbs need."""
-    return isinstance(problem, Trainable)
 
 
 def require_trainable(problem: object) -> Trainable:

@@ -1,0 +1,102 @@
+"""Arguments that cannot be used are refused before anything is trained; each message says what to pass instead."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from learnrate.curves import Mode
+from learnrate.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Return an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
+        msg = f"{name} is {value!r}: pass an integer of at least 1"
+        raise InvalidArgumentError(msg)
+    return int(value)
+
+
+def seed_integer(value: Any) -> int:
+    """Return a seed: an integer from 0 to 2³² − 1, the range that every framework takes."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 0 <= int(value) < 2**32:
+        msg = f"seed is {value!r}: pass an integer from 0 to 4294967295"
+        raise InvalidArgumentError(msg)
+    return int(value)
+
+
+def positive_number(name: str, value: Any) -> float:
+    """Return a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value <= 0:
+        msg = f"{name} is {value!r}: pass a finite number above 0"
+        raise InvalidArgumentError(msg)
+    return float(value)
+
+
+def budget_number(value: Any) -> float:
+    """Return a budget of at least one full training run, which the winner's own takes."""
+    budget = positive_number("budget", value)
+    if budget < 1:
+        msg = f"budget is {value!r}: it is in full training runs, the winner's own included, so pass at least 1"
+        raise InvalidArgumentError(msg)
+    return budget
+
+
+def learning_rate_range(low: Any, high: Any) -> tuple[float, float]:
+    """Return a range of learning rates, the lower one first."""
+    lowest = positive_number("min_learning_rate", low)
+    highest = positive_number("max_learning_rate", high)
+    if lowest >= highest:
+        msg = (
+            f"min_learning_rate {lowest:g} is not below max_learning_rate {highest:g}: "
+            f"pass a range such as min_learning_rate=1e-7, max_learning_rate=10.0"
+        )
+        raise InvalidArgumentError(msg)
+    return lowest, highest
+
+
+def learning_rate_list(values: Any) -> list[float]:
+    """Return distinct learning rates in ascending order."""
+    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        msg = f"learning_rates is {values!r}: pass several numbers, such as [1e-4, 1e-3, 1e-2]"
+        raise InvalidArgumentError(msg)
+    iterable: Iterable[Any] = values
+    rates = [positive_number("a learning rate", np.asarray(value).item()) for value in iterable]
+    if not rates:
+        msg = "learning_rates is empty: pass at least one, such as [1e-4, 1e-3, 1e-2]"
+        raise InvalidArgumentError(msg)
+    if len(set(rates)) < len(rates):
+        twice = sorted({rate for rate in rates if rates.count(rate) > 1})
+        msg = f"learning_rates has {', '.join(f'{rate:g}' for rate in twice)} more than once: pass each rate once"
+        raise InvalidArgumentError(msg)
+    return sorted(rates)
+
+
+def mode_name(value: Any) -> Mode:
+    """Return "min" or "max"."""
+    if value not in get_args(Mode):
+        msg = f'mode is {value!r}: pass "min" where a smaller metric is better, "max" where a larger one is'
+        raise InvalidArgumentError(msg)
+    return value
+
+
+def metric_name(value: Any) -> str:
+    """Return a metric's name."""
+    if not isinstance(value, str) or not value:
+        msg = f'metric is {value!r}: pass the name of a metric that the training reports, such as "val_loss"'
+        raise InvalidArgumentError(msg)
+    return value
+
+
+def count(name: str, value: Any) -> int:
+    """Return an integer of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 0:
+        msg = f"{name} is {value!r}: pass an integer of at least 0"
+        raise InvalidArgumentError(msg)
+    return int(value)

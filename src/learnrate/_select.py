@@ -1,0 +1,110 @@
+"""Find the learning rate to use, by training: bracket, screen, refine, confirm."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from learnrate import _checks
+from learnrate._conclusion import conclude
+from learnrate._laboratory import Laboratory, open_study
+from learnrate._policy import Policy
+from learnrate.schedules import ScheduleMaker, constant, describe
+from learnrate.training import Engine, Event, Trainable, require_trainable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from learnrate.curves import Mode
+    from learnrate.results import Recommendation
+
+
+def select(
+    problem: Trainable,
+    *,
+    epochs: int,
+    schedule: ScheduleMaker = constant,
+    budget: float = 2.0,
+    metric: str = "val_loss",
+    mode: Mode = "min",
+    min_learning_rate: float = 1e-7,
+    max_learning_rate: float = 10.0,
+    seed: int = 0,
+    study: str | Path | None = None,
+    engine: Engine | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Recommendation:
+    """Find the learning rate to use, say how sure that is, and what it costs to use another.
+
+    Four stages: a short range test finds where training breaks; short trainings half a decade apart find the
+    neighbourhood; longer ones a quarter of a decade apart find the place in it; the winner is trained at full length.
+    All trainings start from the same weights and see the same batches in the same order, so that they compare. The
+    problem is left as it was found; `problem.restore(answer.best)` loads the winner's weights.
+
+    Args:
+        problem: What to train, a `Trainable`.
+        epochs: How many epochs the training is meant to have.
+        schedule: Makes the schedule from a peak and a number of steps, as `learnrate.schedules.cosine` does; short
+            trainings run the whole schedule in the time that they have.
+        budget: What may be spent, in full training runs, the winner's own included: at least 1. 2 is where the answer
+            becomes reliable; more goes into full-length comparisons.
+        metric: The deciding metric. Where nothing is validated, "val_loss" gives way to the training loss, with a
+            warning.
+        mode: "min" where a smaller metric is better, "max" where a larger one is.
+        min_learning_rate: Nothing below is tried.
+        max_learning_rate: Nothing above is tried.
+        seed: Decides the order of the batches and all other randomness of the trainings.
+        study: A folder that remembers every finished training; the same call continues it.
+        engine: Where to train; None for this process.
+        on_event: Called with every `Event` as it happens.
+
+    Returns:
+        A `Recommendation`.
+
+    Raises:
+        InvalidArgumentError: If an argument cannot be used.
+        UnsupportedProblemError: If the problem cannot be trained.
+        UnknownMetricError: If the training reports no such metric.
+
+    Example:
+        >>> import learnrate
+        >>> from learnrate.testing import QuadraticTrainable
+        >>> answer = learnrate.select(QuadraticTrainable(), epochs=8)
+        >>> answer.verdict.value
+        'found'
+    """
+    problem = require_trainable(problem)
+    low, high = _checks.learning_rate_range(min_learning_rate, max_learning_rate)
+    settings: dict[str, Any] = {
+        "epochs": _checks.positive_integer("epochs", epochs),
+        "schedule": describe(schedule),
+        "budget": _checks.budget_number(budget),
+        "metric": _checks.metric_name(metric),
+        "mode": _checks.mode_name(mode),
+        "min_learning_rate": low,
+        "max_learning_rate": high,
+        "seed": _checks.seed_integer(seed),
+    }
+    started = time.perf_counter()
+    with (
+        open_study(study, verb="select", settings=settings, problem=problem) as record,
+        Laboratory(
+            problem,
+            epochs=epochs,
+            schedule=schedule,
+            metric=metric,
+            mode=mode,
+            seed=seed,
+            budget=float(budget),
+            study=record,
+            engine=engine,
+            on_event=on_event,
+        ) as lab,
+    ):
+        policy = Policy(lab, low, high, start=getattr(problem, "learning_rate", None) or 1e-3)
+        winner = policy.run()
+        answer = conclude(lab, policy, winner, settings, time.perf_counter() - started)
+        if record is not None:
+            record.set_result(answer.to_json())
+    return answer

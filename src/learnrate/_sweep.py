@@ -1,0 +1,177 @@
+"""Train once at each of several learning rates, and compare."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from learnrate import _checks
+from learnrate._diagnose import diagnose
+from learnrate._laboratory import Laboratory, open_study
+from learnrate.results import Sweep, Trial, TrialState, Verdict
+from learnrate.schedules import ScheduleMaker, constant, describe
+from learnrate.training import Engine, Event, Trainable, require_trainable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from learnrate.curves import Mode
+
+
+def sweep(
+    problem: Trainable,
+    learning_rates: Iterable[float],
+    *,
+    epochs: int,
+    schedule: ScheduleMaker = constant,
+    metric: str = "val_loss",
+    mode: Mode = "min",
+    refine: int = 0,
+    seed: int = 0,
+    study: str | Path | None = None,
+    engine: Engine | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Sweep:
+    """Train once at each learning rate, from the same weights over the same batches, and compare the curves.
+
+    The problem is left as it was found. The best trial is the one whose best epoch has the best metric; a trial that
+    diverged never is. `refine` adds that many trainings one after another, each at the geometric mean of the best
+    learning rate so far and the better of its neighbours: a coarse set first, then more values inside.
+
+    Args:
+        problem: What to train, a `Trainable`.
+        learning_rates: The peaks to try, in any order.
+        epochs: Epochs of each training.
+        schedule: Makes the schedule from a peak and a number of steps; constant, since a comparison of constant
+            rates is the easiest to read.
+        metric: The deciding metric. Where nothing is validated, "val_loss" gives way to the training loss, with a
+            warning.
+        mode: "min" where a smaller metric is better, "max" where a larger one is.
+        refine: How many trainings to add around the best.
+        seed: Decides the order of the batches and all other randomness of the trainings.
+        study: A folder that remembers every finished training; the same call continues it.
+        engine: Where to train; None for this process.
+        on_event: Called with every `Event` as it happens.
+
+    Returns:
+        A `Sweep`: trials with curves and diagnoses, the best learning rate, a verdict, warnings.
+
+    Raises:
+        InvalidArgumentError: If an argument cannot be used.
+        UnsupportedProblemError: If the problem cannot be trained.
+        UnknownMetricError: If the training reports no such metric.
+
+    Example:
+        >>> import learnrate
+        >>> from learnrate.testing import QuadraticTrainable
+        >>> result = learnrate.sweep(QuadraticTrainable(), [1e-3, 1e-2, 1e-1], epochs=2)
+        >>> [trial.state.value for trial in result.trials]
+        ['complete', 'complete', 'complete']
+    """
+    problem = require_trainable(problem)
+    rates = _checks.learning_rate_list(learning_rates)
+    settings: dict[str, Any] = {
+        "learning_rates": rates,
+        "epochs": _checks.positive_integer("epochs", epochs),
+        "schedule": describe(schedule),
+        "metric": _checks.metric_name(metric),
+        "mode": _checks.mode_name(mode),
+        "refine": _checks.count("refine", refine),
+        "seed": _checks.seed_integer(seed),
+    }
+    started = time.perf_counter()
+    with (
+        open_study(study, verb="sweep", settings=settings, problem=problem) as record,
+        Laboratory(
+            problem,
+            epochs=epochs,
+            schedule=schedule,
+            metric=metric,
+            mode=mode,
+            seed=seed,
+            budget=float(len(rates) + refine),
+            study=record,
+            engine=engine,
+            on_event=on_event,
+        ) as lab,
+    ):
+        lab.announce(f"training at {len(rates)} learning rates")
+        for rate in rates:
+            lab.train(rate, lab.total_steps, stage="sweep")
+        for _ in range(refine):
+            rate = _between_the_best(lab.trials, lab.mode)
+            if rate is None:
+                break
+            lab.announce("refining around the best")
+            lab.train(rate, lab.total_steps, stage="refine")
+        result = _conclude(lab, settings, time.perf_counter() - started)
+        if record is not None:
+            record.set_result(result.to_json())
+    return result
+
+
+def _conclude(lab: Laboratory, settings: dict[str, Any], seconds: float) -> Sweep:
+    trials = [_diagnosed(trial, lab) for trial in lab.trials]
+    best = best_trial(trials, lab.mode)
+    epoch = None if best is None else best.curve.best(lab.metric, lab.mode)
+    return Sweep(
+        trials=trials,
+        metric=lab.metric,
+        mode=lab.mode,
+        learning_rate=None if best is None else best.learning_rate,
+        value=None if best is None else best.value,
+        epochs=None if epoch is None else epoch.epoch,
+        horizon=lab.epochs,
+        untrained=lab.untrained_value,
+        verdict=verdict_of(trials, lab.mode, lab.untrained_value),
+        cost=lab.spent,
+        seed=lab.seed,
+        seconds=seconds,
+        warnings=lab.warnings,
+        settings=settings,
+    )
+
+
+def _diagnosed(trial: Trial, lab: Laboratory) -> Trial:
+    import msgspec
+
+    if not len(trial.curve) or lab.metric not in trial.curve.metrics:
+        return trial
+    diagnosis = diagnose(trial.curve, metric=lab.metric, mode=lab.mode, untrained=lab.untrained_value)
+    return msgspec.structs.replace(trial, diagnosis=diagnosis)
+
+
+def best_trial(trials: list[Trial], mode: Mode) -> Trial | None:
+    """Return the trial with the best value among those that did not diverge, the smaller rate where two are equal."""
+    finished = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
+    sign = 1 if mode == "min" else -1
+    return min(finished, key=lambda trial: (sign * (trial.value or 0.0), trial.learning_rate), default=None)
+
+
+def verdict_of(trials: list[Trial], mode: Mode, untrained: float | None) -> Verdict:
+    """Say whether the best trial has worse ones on both sides, and if not, why there is no such answer."""
+    best = best_trial(trials, mode)
+    if best is None:
+        return Verdict.ALL_DIVERGED
+    values = {trial.value for trial in trials if trial.state is TrialState.COMPLETE}
+    worst = max if mode == "min" else min
+    no_better = untrained is not None and best.value is not None and worst(best.value, untrained) == best.value
+    if no_better or (len(values) == 1 and len(trials) > 1 and all(t.state is TrialState.COMPLETE for t in trials)):
+        return Verdict.FLAT
+    rates = sorted(trial.learning_rate for trial in trials)
+    if best.learning_rate == rates[0]:
+        return Verdict.TOO_NARROW_LEFT
+    return Verdict.TOO_NARROW_RIGHT if best.learning_rate == rates[-1] else Verdict.FOUND
+
+
+def _between_the_best(trials: list[Trial], mode: Mode) -> float | None:
+    best = best_trial(trials, mode)
+    if best is None:
+        return None
+    ordered = sorted(trials, key=lambda trial: trial.learning_rate)
+    place = ordered.index(best)
+    neighbours = [ordered[i] for i in (place - 1, place + 1) if 0 <= i < len(ordered)]
+    better = best_trial(neighbours, mode) or (neighbours[0] if neighbours else None)
+    return None if better is None else math.sqrt(best.learning_rate * better.learning_rate)
