@@ -180,24 +180,22 @@ class Job:
 
 
 def jobs() -> list[Job]:
-    """Everything there is to record, coarsely first: all tasks at every second rate, then the rest."""
-    full = [
-        Job("full", task.name, seed, rate)
-        for seed, first in ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (2, 1))
-        for rate in range(first, len(TASKS[0].learning_rates), 2)
-        for task in TASKS
-    ]
-    ranges = [Job("range", task.name, seed) for seed in SEEDS for task in TASKS]
-    # On a constant rate a short run is the beginning of the full one, which has been evaluated there.
-    short = [
-        Job("short", task.name, seed, rate, horizon)
-        for seed in SEEDS
-        for horizon in HORIZONS
-        for rate in range(len(TASKS[0].learning_rates))
-        for task in TASKS
-        if task.schedule != "constant"
-    ]
-    return full + ranges + short
+    """Everything there is to record, a seed after the other, every second rate first."""
+    every = range(len(TASKS[0].learning_rates))
+    coarse_first = [*every[::2], *every[1::2]]
+    ordered: list[Job] = []
+    for seed in SEEDS:
+        ordered += [Job("full", task.name, seed, rate) for rate in coarse_first for task in TASKS]
+        ordered += [Job("range", task.name, seed) for task in TASKS]
+        # On a constant rate a short run is the beginning of the full one, which has been evaluated there.
+        ordered += [
+            Job("short", task.name, seed, rate, horizon)
+            for horizon in HORIZONS
+            for rate in every
+            for task in TASKS
+            if task.schedule != "constant"
+        ]
+    return ordered
 
 
 def read(directory: Path) -> dict[Job, dict[str, Any]]:
@@ -249,12 +247,17 @@ def status(directory: Path) -> None:
 
 @main.command()
 @click.argument("directory", type=click.Path(exists=True, path_type=Path))
-def pack(directory: Path) -> None:
-    """Write the committed file from what is recorded so far; what is missing becomes NaN."""
-    from benchmarks.regret.grid import GRID, pack_grid
+@click.option("--unfinished", is_flag=True, help="Pack what there is; what is missing becomes NaN.")
+def pack(directory: Path, *, unfinished: bool) -> None:
+    """Write the committed file."""
+    from benchmarks.regret.grid import GRID, gather, save_grid
 
-    pack_grid(read(directory), GRID)
-    print(f"{GRID}: {GRID.stat().st_size / 1e6:.2f} MB")
+    rows = read(directory)
+    missing = sum(job not in rows for job in jobs())
+    if missing and not unfinished:
+        raise click.ClickException(f"{missing} runs are not recorded yet; wait, or pass --unfinished")
+    save_grid(gather(rows), GRID)
+    print(f"{GRID}: {GRID.stat().st_size / 1e6:.2f} MB, {missing} runs missing")
 
 
 if __name__ == "__main__":
