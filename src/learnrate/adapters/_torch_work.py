@@ -1,0 +1,233 @@
+"""What is computed of a batch: its loss and its metrics, in training and in validation."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from learnrate.adapters._torch_data import samples_in
+from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
+
+Scalar: TypeAlias = Any
+"""A tensor of one number, which stays on its device, or a number."""
+
+
+class Result(NamedTuple):
+    """What a batch gave."""
+
+    loss: Tensor
+    outputs: Any
+    targets: Any
+    metrics: Mapping[str, Scalar]
+    samples: int
+
+
+class Work:
+    """Runs a batch through the model.
+
+    Args:
+        model: The model.
+        device: Where batches go.
+        loss_fn: Of outputs and targets.
+        training_step: Of the model and a batch, in place of `loss_fn`.
+        dtype: Of mixed precision, or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device,
+        loss_fn: Callable[[Any, Any], Any] | None,
+        training_step: Callable[[Any, Any], Any] | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        if training_step is not None and not callable(training_step):
+            raise UnsupportedProblemError(
+                f"training_step is a {type(training_step).__name__}; pass a function (model, batch) -> loss."
+            )
+        if training_step is None and not callable(loss_fn):
+            raise UnsupportedProblemError(
+                f"loss_fn is a {type(loss_fn).__name__}, which cannot be called; pass a function "
+                f"(outputs, targets) -> loss such as torch.nn.CrossEntropyLoss(), or training_step="
+            )
+        self._model = model
+        self._device = device
+        self._loss_fn = loss_fn
+        self._training_step = training_step
+        self._dtype = dtype
+
+    def __call__(self, batch: Any) -> Result:
+        """Return the loss of a batch, and what metrics need.
+
+        Raises:
+            UnsupportedProblemError: The batch is not a pair, or the loss is not one number.
+        """
+        batch = moved(batch, self._device)
+        precision = contextlib.nullcontext() if self._dtype is None else torch.autocast(self._device.type, self._dtype)
+        with precision:
+            if self._training_step is not None:
+                result = self._custom(batch)
+            else:
+                inputs, targets = _pair(batch)
+                outputs = self._model(inputs)
+                loss = cast("Callable[[Any, Any], Any]", self._loss_fn)(outputs, targets)
+                result = Result(loss, outputs, targets, {}, samples_in(batch))
+        if not isinstance(result.loss, Tensor) or result.loss.numel() != 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # users err
+            raise UnsupportedProblemError(
+                f"the loss is {_described(result.loss)}; it must be one number, a tensor with a gradient. "
+                f"Average over the batch, as with .mean() or reduction='mean'."
+            )
+        return result
+
+    def _custom(self, batch: Any) -> Result:
+        given = cast("Callable[[Any, Any], Any]", self._training_step)(self._model, batch)
+        if not isinstance(given, Mapping):
+            return Result(given, None, None, {}, samples_in(batch))
+        values = dict(cast("Mapping[str, Any]", given))
+        if "loss" not in values:
+            raise UnsupportedProblemError(
+                f"training_step returned a mapping with {sorted(values)}; it must hold the loss, as 'loss'."
+            )
+        return Result(values.pop("loss"), None, None, values, samples_in(batch))
+
+
+def _pair(batch: Any) -> Sequence[Any]:
+    if isinstance(batch, list | tuple) and len(cast("Sequence[Any]", batch)) == 2:
+        return cast("Sequence[Any]", batch)
+    raise UnsupportedProblemError(
+        f"a batch is {_described(batch)}, not a pair (inputs, targets); pass training_step=, a function "
+        f"(model, batch) -> loss."
+    )
+
+
+def require_gradient(loss: Tensor) -> None:
+    """Refuse a loss that no parameter can learn from.
+
+    Raises:
+        UnsupportedProblemError: The loss has no gradient.
+    """
+    if not loss.requires_grad:
+        raise UnsupportedProblemError(
+            "the loss carries no gradient: it does not depend on the model's trainable parameters, or was computed "
+            "under torch.no_grad(), detached, or made anew of a number (.item())."
+        )
+
+
+def _described(thing: Any) -> str:
+    if isinstance(thing, Tensor):
+        return f"a tensor of shape {tuple(thing.shape)}"
+    size = f" of length {len(cast('Sequence[Any]', thing))}" if isinstance(thing, list | tuple | dict) else ""
+    return f"a {type(thing).__name__}{size}"
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """Return a batch on a device: tensors and anything else with `.to`, in dicts, lists and tuples however deep."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if callable(getattr(batch, "to", None)):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: moved(value, device) for key, value in cast("Mapping[Any, Any]", batch).items()}
+    if isinstance(batch, list | tuple):
+        parts = [moved(part, device) for part in cast("Sequence[Any]", batch)]
+        if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+            return cast("Any", type(batch))(*parts)
+        return parts if isinstance(batch, list) else tuple(parts)
+    return batch
+
+
+class Meter:
+    """Computes metrics over a stretch of batches: those of an update, or all of the validation data.
+
+    Args:
+        metrics: Functions of outputs and targets, and objects with `update`, `compute` and `reset`.
+        custom: Whether `training_step` stands in for outputs and targets.
+        device: Where the objects' copies go.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any] | None, *, custom: bool, device: torch.device) -> None:
+        if metrics and custom:
+            raise InvalidArgumentError(
+                "metrics= needs outputs and targets, which training_step= does not give; return a mapping from "
+                'training_step instead: {"loss": loss, "accuracy": accuracy}.'
+            )
+        self._functions: dict[str, Callable[[Any, Any], Scalar]] = {}
+        self._objects: dict[str, Any] = {}
+        for name, metric in (metrics or {}).items():
+            self._add(name, metric, device)
+        self._sums: dict[str, Scalar] = {}
+        self._samples = 0
+        self.wanted = bool(metrics) or custom
+
+    def _add(self, name: Any, metric: Any, device: torch.device) -> None:
+        if not isinstance(name, str) or name == "loss" or name.startswith("val_"):
+            raise InvalidArgumentError(
+                f'metrics has the name {name!r}; names are strings other than "loss", and "val_" is put before them.'
+            )
+        if all(callable(getattr(metric, part, None)) for part in ("update", "compute", "reset")):
+            self._objects[name] = moved(copy.deepcopy(metric), device)  # the user's own stays as it is
+        elif callable(metric) and not isinstance(metric, type):
+            self._functions[name] = metric
+        else:
+            raise InvalidArgumentError(
+                f"the metric {name} is {_described(metric)}; pass a function (outputs, targets) -> number, or an "
+                f"object with update, compute and reset."
+            )
+
+    def reset(self) -> None:
+        """Forget the batches seen."""
+        self._sums, self._samples = {}, 0
+        for metric in self._objects.values():
+            metric.reset()
+
+    def update(self, result: Result, *, loss: bool = False) -> None:
+        """Take in a batch, and its loss as well if asked."""
+        outputs, targets = _detached(result.outputs), result.targets
+        values = dict(result.metrics)
+        values.update((name, function(outputs, targets)) for name, function in self._functions.items())
+        if loss:
+            values["loss"] = result.loss
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0) + _wide(name, value) * result.samples
+        self._samples += result.samples
+        for metric in self._objects.values():
+            metric.update(outputs, targets)
+
+    def compute(self) -> dict[str, Scalar]:
+        """Return the means over the samples, and what the objects compute."""
+        means = {name: value / max(self._samples, 1) for name, value in self._sums.items()}
+        return means | {name: _wide(name, metric.compute()) for name, metric in self._objects.items()}
+
+
+def _detached(outputs: Any) -> Any:
+    if isinstance(outputs, Tensor):
+        return outputs.detach()
+    if isinstance(outputs, dict):
+        return {key: _detached(value) for key, value in cast("dict[Any, Any]", outputs).items()}
+    if isinstance(outputs, tuple) and not hasattr(outputs, "_fields"):
+        return tuple(_detached(part) for part in cast("tuple[Any, ...]", outputs))
+    return outputs
+
+
+def _wide(name: str, value: Any) -> Scalar:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        # MPS has no float64.
+        return value.detach().reshape(()).to(torch.float32 if value.device.type == "mps" else torch.float64)
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UnsupportedProblemError(f"the metric {name} is {_described(value)}; it must be one number.") from error
+
+
+def to_host(values: Sequence[Scalar]) -> npt.NDArray[np.float64]:
+    """Bring scalars to the host, in one transfer where they are tensors."""
+    if values and all(isinstance(value, Tensor) for value in values):
+        return torch.stack(list(values)).to("cpu").to(torch.float64).numpy()
+    return np.array([float(value) for value in values], dtype=np.float64)

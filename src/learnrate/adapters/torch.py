@@ -1,0 +1,398 @@
+"""PyTorch: a model, its optimizer and its data as a problem that every verb can train.
+
+`TorchTrainable` trains as the user's own loop would, bit for bit, and puts everything back as it found it.
+`schedule_from` turns a PyTorch scheduler into a schedule for `select(..., schedule=...)`, and `lr_scheduler` a schedule
+of learnrate's into a PyTorch scheduler.
+"""
+
+from __future__ import annotations
+
+from learnrate.errors import MissingExtraError
+
+try:
+    import torch
+    from torch import Tensor, nn
+except ImportError as error:
+    raise MissingExtraError("PyTorch is not installed; run: pip install learnrate[torch]") from error
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from learnrate.adapters import _torch_checks as checks
+from learnrate.adapters._torch_data import (
+    END,
+    Place,
+    Stream,
+    checked_data,
+    fresh,
+    length_of,
+    num_samples,
+    samples_per_batch,
+)
+from learnrate.adapters._torch_random import Randomness
+from learnrate.adapters._torch_schedules import Rates, lr_scheduler, refuse_attached_scheduler, schedule_from
+from learnrate.adapters._torch_state import State, Tree, read, write
+from learnrate.adapters._torch_work import Meter, Work, require_gradient, to_host
+from learnrate.errors import InvalidArgumentError, LearnrateError
+
+__all__ = ["TorchSnapshot", "TorchTrainable", "lr_scheduler", "schedule_from"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TorchSnapshot:
+    """A copy of all that a training consists of: a tree of tensors and plain values, and the place in the data."""
+
+    state: Tree
+    place: Place
+
+
+class TorchTrainable:
+    """A PyTorch model, its optimizer and its data, ready to train.
+
+    A training here equals the plain loop over `train_data`, bit for bit: the same batches, the same random numbers,
+    the same updates. An update takes `accumulate` batches and their mean loss; the rest at the end of an epoch is an
+    update too. The rates that `train` is given go to the parameter group that has the largest rate; the others keep
+    their ratio to it, and a group at rate 0 stays there.
+
+    Args:
+        model: Any module, compiled or not, on its device. It trains in the train/eval modes that it is in, so that a
+            BatchNorm in eval mode stays frozen, or wholly in train mode if the model itself is in eval mode.
+        optimizer: Any `torch.optim.Optimizer` over parameters of the model, with state or without.
+        loss_fn: `loss_fn(outputs, targets)` returns a scalar; not used (None will do) with `training_step`.
+        train_data: A DataLoader, or anything that can be iterated again and again, of batches `(inputs, targets)`.
+            Workers do not persist from one epoch to the next, since their random state cannot be put back.
+        validation_data: Likewise, for `evaluate`; None evaluates nothing.
+        metrics: Names and what computes them: functions `(outputs, targets) -> scalar`, averaged over the samples, or
+            objects with `update(outputs, targets)`, `compute()` and `reset()`, over the whole validation data. The
+            objects are copied. Each is reported per training step too, of that step's own batches.
+        training_step: `training_step(model, batch)` returns the loss of a batch of any kind, in training and in
+            validation; or a mapping with "loss" and other metrics. It replaces `loss_fn` and `metrics`.
+        accumulate: How many batches make an update.
+        clip_norm: The gradient's norm is clipped to this; None, the default, does not clip.
+        autocast: "float16" or "bfloat16" (or the dtype) for mixed precision; float16 scales the loss by a
+            `torch.amp.GradScaler`. An update that the scaler skips counts as a step.
+        steps_per_epoch: Updates in an epoch, which the data then need not know: an epoch goes on where the last one
+            ended, and the data is iterated anew when it runs out. By default one pass over the data.
+        device: Where the batches go; by default to the device of the model's first parameter.
+        generators: Generators of random numbers that the training draws from and that are neither the global ones nor
+            found among the attributes of the data set, the sampler, the collate function or the model.
+
+    Raises:
+        InvalidArgumentError: The data is empty or can be iterated once only, or a number cannot be used.
+        UnsupportedProblemError: The model, the optimizer or the loss cannot be trained here; the message says why.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 32).reshape(-1, 1)
+        >>> model = nn.Linear(1, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> problem = TorchTrainable(model, optimizer, nn.MSELoss(), [(x, 2 * x)] * 4)
+        >>> start = problem.snapshot()
+        >>> losses = problem.train(np.full(problem.steps_per_epoch, 0.5))["loss"]
+        >>> bool(losses[-1] < losses[0])
+        True
+        >>> problem.restore(start)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss_fn: Callable[[Any, Any], Tensor] | None,
+        train_data: Any,
+        validation_data: Any = None,
+        *,
+        metrics: Mapping[str, Any] | None = None,
+        training_step: Callable[[Any, Any], Any] | None = None,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        autocast: str | torch.dtype | None = None,
+        steps_per_epoch: int | None = None,
+        device: str | torch.device | None = None,
+        generators: Sequence[Any] = (),
+    ) -> None:
+        checks.check_model(model)
+        checks.check_optimizer(optimizer, model)
+        refuse_attached_scheduler(optimizer)
+        self.model = model
+        self.optimizer = optimizer
+        self.train_data = checked_data("train_data", train_data)
+        self.validation_data = None if validation_data is None else checked_data("validation_data", validation_data)
+        self.device = checks.device_of(model, device)
+        dtype = checks.autocast_dtype(autocast)
+        self._work = Work(model, self.device, loss_fn, training_step, dtype)
+        self._meter = Meter(metrics, custom=training_step is not None, device=self.device)
+        self._rates = Rates(optimizer)
+        self._accumulate = checks.positive_int("accumulate", accumulate)
+        self._clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
+        self._scaler = torch.amp.GradScaler(self.device.type) if dtype is torch.float16 else None
+        self._state = State(model, optimizer)
+        self._parameters = list(self._state.parameters.values())
+        self._training_modes = [training or not model.training for training in self._state.modes()]
+        self._randomness = Randomness(self.device, generators, _places(model, train_data, validation_data))
+        self._stream = Stream(train_data, self._randomness)
+        self.steps_per_epoch = self._epoch_length(steps_per_epoch)
+        self._trained = False
+        self._evaluation_steps: float | None = None
+        self._settings = {
+            "loss": _name_of(training_step if loss_fn is None else loss_fn),
+            "accumulate": self._accumulate,
+            "clip_norm": str(self._clip_norm),
+            "autocast": str(dtype),
+        }
+
+    def _epoch_length(self, steps_per_epoch: int | None) -> int:
+        if steps_per_epoch is not None:
+            return checks.positive_int("steps_per_epoch", steps_per_epoch)
+        if self._stream.length is None:
+            raise InvalidArgumentError(
+                f"train_data, a {type(self.train_data).__name__}, does not know how many batches it has; "
+                f"pass steps_per_epoch=, the number of optimizer updates that you call an epoch."
+            )
+        return -(-self._stream.length // self._accumulate)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate that the user has set: the largest group's."""
+        return self._rates.largest
+
+    @property
+    def evaluation_steps(self) -> float:
+        """What an evaluation costs in training steps: a forward pass takes a third of a step."""
+        if self._evaluation_steps is None:
+            self._evaluation_steps = 0.0
+            if self.validation_data is not None:
+                with self._randomness.preserved():
+                    per_step = samples_per_batch(self.train_data) * self._accumulate
+                    self._evaluation_steps = num_samples(self.validation_data) / per_step / 3
+        return self._evaluation_steps
+
+    def begin(self, learning_rate: float, epochs: float, seed: int) -> None:
+        """Begin a fresh training: seed every generator, and go to the start of the data."""
+        del learning_rate, epochs
+        self._randomness.seed(seed)
+        self._stream.rewind()
+
+    def describe(self) -> dict[str, str | int | float]:
+        """Return what makes this problem this problem: names, shapes and settings, but no weights and no rate."""
+        parameters = self._state.parameters
+        shapes = [(name, tuple(it.shape), str(it.dtype), it.requires_grad) for name, it in parameters.items()]
+        settings = [
+            {key: repr(value) for key, value in group.items() if key not in ("lr", "params")}
+            for group in self.optimizer.param_groups
+        ]
+        batches = None if self.validation_data is None else length_of(self.validation_data)
+        return {
+            "model": type(getattr(self.model, "_orig_mod", self.model)).__name__,
+            "parameters": sum(it.numel() for it in parameters.values()),
+            "shapes": _digest(shapes),
+            "optimizer": type(self.optimizer).__name__,
+            "optimizer_settings": _digest(settings),
+            "steps_per_epoch": self.steps_per_epoch,
+            "validation_batches": -1 if batches is None else batches,
+            **self._settings,
+        }
+
+    def train(self, learning_rates: npt.ArrayLike) -> dict[str, FloatArray]:
+        """Make one update per rate; return the loss of each, and each training metric.
+
+        Losses stay on the device until the block ends. An exception of the user's code propagates unchanged, unless
+        the weights are no longer finite by then: that is a divergence, and the rest of the block is NaN.
+
+        Raises:
+            InvalidArgumentError: A rate is negative or not finite, or the data gives no batch.
+            UnsupportedProblemError: The loss is not one number, or carries no gradient.
+        """
+        rates = _checked_rates(learning_rates)
+        losses: list[Tensor] = []
+        metrics: dict[str, list[Any]] = {}
+        self._state.set_modes(self._training_modes)
+        with torch.enable_grad(), self._first_time():
+            for rate in rates.tolist():
+                try:
+                    loss, values = self._update(rate)
+                except Exception as error:
+                    if isinstance(error, LearnrateError) or self._weights_are_finite():
+                        raise
+                    break
+                losses.append(loss)
+                for name, value in values.items():
+                    metrics.setdefault(name, []).append(value)
+        self._forget_gradients()
+        return {name: _padded(to_host(values), len(rates)) for name, values in {"loss": losses, **metrics}.items()}
+
+    def _update(self, rate: float) -> tuple[Tensor, dict[str, Any]]:
+        self._rates.set(rate)
+        self._forget_gradients()
+        if self._meter.wanted:
+            self._meter.reset()
+        remaining = self._stream.remaining or self._stream.length or self._accumulate
+        planned = min(self._accumulate, remaining)
+        total: Tensor | None = None
+        taken = 0
+        for _ in range(planned):
+            batch = self._stream.next(fresh=taken == 0)
+            if batch is END:
+                break
+            loss = self._backward(batch, planned)
+            total = loss if total is None else total + loss
+            taken += 1
+        self._step(planned / taken)
+        self._stream.finish_if_done()
+        total = cast("Tensor", total) * (planned / taken) if taken < planned else cast("Tensor", total)
+        # A compiled model may write its next loss where this one is.
+        values = self._meter.compute() if self._meter.wanted else {}
+        return (total.clone() if total.device.type != "cpu" else total), values
+
+    def _backward(self, batch: Any, planned: int) -> Tensor:
+        result = self._work(batch)
+        require_gradient(result.loss)
+        loss = result.loss / planned if planned > 1 else result.loss
+        if self._scaler is None:
+            loss.backward()
+        else:
+            self._scaler.scale(loss).backward()
+        if self._meter.wanted:
+            with torch.no_grad():
+                self._meter.update(result)
+        self._trained = True
+        return loss.detach().reshape(())
+
+    def _step(self, correction: float) -> None:
+        if correction != 1:  # fewer batches came than the gradients were divided by
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(correction)
+        if self._scaler is not None and self._clip_norm is not None:
+            self._scaler.unscale_(self.optimizer)
+        if self._clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        if self._scaler is None:
+            self.optimizer.step()
+        else:
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the validation loss and metrics, "val_…", means over the samples; leaves everything as it was.
+
+        Raises:
+            InvalidArgumentError: The validation data gives no batch.
+        """
+        if self.validation_data is None:
+            return {}
+        modes, buffers, batches = self._state.modes(), self._state.buffers(), 0
+        self._meter.reset()
+        try:
+            with self._randomness.preserved(), torch.no_grad():
+                self.model.eval()
+                for batch in fresh(self.validation_data):
+                    self._meter.update(self._work(batch), loss=True)
+                    batches += 1
+                values = self._meter.compute() if batches else {}
+        finally:
+            self._state.set_modes(modes)
+            self._state.put_back_buffers(buffers)
+        if not batches:
+            raise InvalidArgumentError("validation_data gave no batch: it is empty, or can be iterated once only.")
+        return {f"val_{name}": float(value) for name, value in values.items()}
+
+    def snapshot(self) -> TorchSnapshot:
+        """Return one copy of the model, the optimizer, the generators and the place in the data."""
+        state = self._state.copy()
+        state["scaler"] = None if self._scaler is None else self._scaler.state_dict()
+        state["random"] = self._randomness.states()
+        return TorchSnapshot(state, self._stream.place())
+
+    def restore(self, snapshot: TorchSnapshot) -> None:
+        """Put everything back, bit for bit, in the same parameters.
+
+        Raises:
+            InvalidArgumentError: The snapshot is of another model, or the data has changed.
+        """
+        self._state.put_back(snapshot.state)
+        if self._scaler is not None:
+            # A new one: an update that was broken off leaves marks in the old that nothing can clear.
+            self._scaler = torch.amp.GradScaler(self.device.type)
+            self._scaler.load_state_dict(snapshot.state["scaler"])
+        self._stream.go_to(snapshot.place)
+        self._randomness.set(snapshot.state["random"])
+
+    def save(self, snapshot: TorchSnapshot, path: Path) -> None:
+        """Write a snapshot as safetensors, with JSON in the header.
+
+        Raises:
+            UnsupportedProblemError: The optimizer's state holds objects that would need pickle.
+        """
+        write({"state": snapshot.state, "place": snapshot.place.tree()}, Path(path))
+
+    def load(self, path: Path) -> TorchSnapshot:
+        """Read a snapshot that `save` wrote.
+
+        Raises:
+            InvalidArgumentError: The file is something else.
+        """
+        tree = read(Path(path))
+        return TorchSnapshot(tree["state"], Place(**tree["place"]))
+
+    def _forget_gradients(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def _weights_are_finite(self) -> bool:
+        return all(bool(torch.isfinite(it).all()) for it in self._parameters if it.is_floating_point())
+
+    @contextlib.contextmanager
+    def _first_time(self) -> Any:
+        """Put back what the first batch changed if its loss is refused: no update has been made by then."""
+        if self._trained:
+            yield
+            return
+        gradients = [parameter.grad for parameter in self._parameters]
+        buffers, random, place = self._state.buffers(), self._randomness.states(), self._stream.place()
+        try:
+            yield
+        except LearnrateError:
+            if not self._trained:
+                for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                    parameter.grad = gradient
+                self._state.put_back_buffers(buffers)
+                self._stream.go_to(place)
+                self._randomness.set(random)
+            raise
+
+
+def _checked_rates(learning_rates: npt.ArrayLike) -> FloatArray:
+    rates = np.atleast_1d(np.asarray(learning_rates, dtype=np.float64))
+    if rates.ndim != 1 or not np.isfinite(rates).all() or (rates < 0).any():
+        raise InvalidArgumentError(
+            f"the learning rates are {learning_rates!r}; give a one-dimensional array of finite numbers, 0 or more."
+        )
+    return rates
+
+
+def _padded(values: FloatArray, length: int) -> FloatArray:
+    return np.concatenate([values, np.full(length - len(values), np.nan)]) if len(values) < length else values
+
+
+def _places(model: nn.Module, *data: Any) -> list[Any]:
+    """List the objects in which generators are looked for."""
+    parts = ("dataset", "sampler", "batch_sampler", "collate_fn", "generator")
+    return [*model.modules(), *data, *(getattr(it, part, None) for it in data for part in parts)]
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _digest(things: Any) -> str:
+    return hashlib.sha256(json.dumps(things).encode()).hexdigest()[:16]
