@@ -6,11 +6,16 @@ import contextlib
 import functools
 import importlib.util
 import inspect
+import shlex
 import sys
+import sysconfig
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
-from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
+import msgspec
+
+from learnrate.errors import InvalidArgumentError, StudyDamagedError, UnsupportedProblemError
 from learnrate.training import Trainable, require_trainable
 
 if TYPE_CHECKING:
@@ -47,6 +52,38 @@ class Source(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}:{self.name}"
+
+    def keep_in(self, study: Path) -> None:
+        """Write into a study's folder what it trains, so that it can be resumed without being told."""
+        partial = study / f".{_KEPT}"
+        partial.write_bytes(msgspec.json.encode(_Kept(problem=str(self))))
+        partial.replace(study / _KEPT)
+
+    @classmethod
+    def kept_in(cls, study: Path) -> Self:
+        """Read what a study trains.
+
+        Raises:
+            InvalidArgumentError: If that is not written there, or the file is no longer where it was.
+            StudyDamagedError: If it cannot be read.
+        """
+        path = study / _KEPT
+        again = f"say what it trains: learnrate resume {shlex.quote(str(study))} FILE.py:NAME"
+        if not path.is_file():
+            raise InvalidArgumentError(f"{study} was not begun from a shell; {again}")
+        try:
+            return cls.parse(msgspec.json.decode(path.read_bytes(), type=_Kept).problem)
+        except msgspec.MsgspecError as error:
+            raise StudyDamagedError(f"{path} cannot be read ({error}); {again}") from error
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"{study} trains a file that is no longer there ({error}); {again}") from error
+
+
+class _Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    problem: str
+
+
+_KEPT = "cli.json"
 
 
 @contextlib.contextmanager
@@ -96,6 +133,29 @@ def as_problem(thing: object, name: str) -> Trainable:
         msg = f"{name}() returned {came}: {_ALLOWED}"
         raise UnsupportedProblemError(msg)
     return require_trainable(made)
+
+
+def own_traceback(error: BaseException) -> str:
+    """Format an exception as Python does, without the frames of learnrate, of libraries and of Python itself."""
+    summary = traceback.TracebackException.from_exception(error)
+    _keep_own_frames(summary, set())
+    return "".join(summary.format()).rstrip()
+
+
+def _keep_own_frames(summary: traceback.TracebackException, seen: set[int]) -> None:
+    if id(summary) in seen:
+        return
+    seen.add(id(summary))
+    own = [frame for frame in summary.stack if _is_own(frame.filename)]
+    summary.stack[:] = own or summary.stack
+    for linked in (summary.__cause__, summary.__context__, *(summary.exceptions or ())):
+        if linked is not None:
+            _keep_own_frames(linked, seen)
+
+
+def _is_own(filename: str) -> bool:
+    libraries = [Path(__file__).parent, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))]
+    return not filename.startswith("<") and not any(Path(filename).is_relative_to(folder) for folder in libraries)
 
 
 _ALLOWED = (

@@ -1,0 +1,300 @@
+"""The command line: arguments in, verbs called, results printed.
+
+Standard output has the answer alone; progress, messages and whatever the user's code prints go to standard error. The
+exit code is 0 for an answer, 1 for none, 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import click
+import msgspec
+
+import learnrate
+from learnrate import errors
+from learnrate._load import Source, loaded, own_traceback
+from learnrate._progress import shown
+from learnrate._standing import RESULTS, Result, best_so_far, result_of, standing_of
+from learnrate.results import Recommendation
+from learnrate.schedules import by_name
+from learnrate.training import EventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from learnrate.results import Trial
+    from learnrate.schedules import ScheduleMaker
+    from learnrate.training import Event
+
+_WRONG_USAGE = (
+    errors.InvalidArgumentError,
+    errors.UnknownMetricError,
+    errors.UnsupportedProblemError,
+    errors.StudyMismatchError,
+)
+_NO_ANSWER = 1
+
+
+class _Commands(click.Group):
+    """A group that turns learnrate's errors into messages and exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except errors.LearnrateError as error:
+            _say(f"error: {error}")
+            ctx.exit(2 if isinstance(error, _WRONG_USAGE) else _NO_ANSWER)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(learnrate.__version__, prog_name="learnrate")
+def main() -> None:
+    """Find the learning rate to use, by training, and see how sure that is."""
+
+
+def _as_source(_ctx: click.Context, _param: click.Parameter, text: str | None) -> Source | None:
+    return None if text is None else Source.parse(text)
+
+
+def _as_rates(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> list[float]:
+    parts = [part for text in texts for part in text.split(",")]
+    try:
+        return [float(part) for part in parts]
+    except ValueError as error:
+        raise click.BadParameter(f"{', '.join(texts)} is not a list of numbers such as 1e-4,1e-3,1e-2") from error
+
+
+def _options(*options: Callable[..., Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+_problem = click.argument("problem", callback=_as_source, metavar="FILE.py:NAME")
+_output = _options(
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, alone on standard output."),
+    click.option("--report", type=_FILE, help="Write the result as one HTML file."),
+)
+_kept = _options(
+    click.option("--seed", default=0, show_default=True, help="Decides all randomness of the trainings."),
+    click.option("--study", type=_FOLDER, help="A folder that remembers what is trained; the same command goes on."),
+    _output,
+)
+_range = _options(
+    click.option("--min-learning-rate", default=1e-7, show_default=True, help="Nothing below is tried."),
+    click.option("--max-learning-rate", default=10.0, show_default=True, help="Nothing above is tried."),
+)
+_scheduled = _options(
+    click.option("--epochs", type=click.IntRange(min=1), required=True, help="Epochs of a full training run."),
+    click.option("--schedule", default="constant", show_default=True, help="A maker of learnrate.schedules: cosine, …"),
+    click.option("--warmup-fraction", type=float, help="The schedule's warm-up, as a fraction of the run."),
+    click.option("--final-fraction", type=float, help="The schedule's last rate, as a fraction of its peak."),
+    click.option("--metric", default="val_loss", show_default=True, help="The metric that decides."),
+    click.option(
+        "--mode", type=click.Choice(["min", "max"]), default="min", show_default=True, help="Which is better."
+    ),
+)
+
+
+class _Request(NamedTuple):
+    """What a command was asked beside the verb's own settings."""
+
+    problem: Source
+    study: Path | None
+    report: Path | None
+    as_json: bool
+
+
+@main.command()
+@_problem
+@_scheduled
+@click.option("--budget", default=2.0, show_default=True, help="What may be spent, in full training runs.")
+@_range
+@_kept
+def select(problem: Source, study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
+    """Find the learning rate to use, and how sure that is."""
+    _work("select", _with_schedule(settings), _Request(problem, study, report, as_json))
+
+
+@main.command()
+@_problem
+@click.option("--learning-rates", callback=_as_rates, required=True, multiple=True, help="As in 1e-4,1e-3,1e-2.")
+@_scheduled
+@click.option("--refine", type=click.IntRange(min=0), default=0, show_default=True, help="Trainings around the best.")
+@_kept
+def sweep(problem: Source, study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
+    """Train once at each of several learning rates, and compare."""
+    _work("sweep", _with_schedule(settings), _Request(problem, study, report, as_json))
+
+
+@main.command()
+@_problem
+@_range
+@click.option("--num-steps", type=click.IntRange(min=1), default=100, show_default=True, help="Steps of the test.")
+@click.option("--spacing", type=click.Choice(["exponential", "linear"]), default="exponential", show_default=True)
+@click.option("--metric", default="loss", show_default=True, help="The loss to watch: loss, or val_loss.")
+@_kept
+def range_test(problem: Source, study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
+    """Raise the learning rate over a few hundred steps, and say what the loss did."""
+    _work("range_test", settings, _Request(problem, study, report, as_json))
+
+
+@main.command()
+@click.argument("study", type=_FOLDER)
+@click.argument("problem", callback=_as_source, metavar="[FILE.py:NAME]", required=False)
+@_output
+def resume(study: Path, problem: Source | None, as_json: bool, report: Path | None) -> None:
+    """Go on with an interrupted study: nothing that is finished is trained again.
+
+    FILE.py:NAME is needed where the file has moved since, or where the study was begun from Python.
+    """
+    from learnrate.study import Study
+
+    with Study.read(study) as kept:
+        verb, settings = kept.verb, kept.settings
+    if verb not in RESULTS:
+        raise errors.StudyError(
+            f"{study} is a study of {verb}, which this command does not know: resume it from Python"
+        )
+    if problem is None:
+        problem = Source.kept_in(study)
+    if "schedule" in settings:
+        settings = settings | {"schedule": _same_schedule(settings["schedule"], study)}
+    _say(f"going on with {verb.replace('_', '-')} of {problem}")
+    _work(verb, settings, _Request(problem, study, report, as_json))
+
+
+@main.command()
+@click.argument("study", type=_FOLDER)
+@click.option("--output", type=_FILE, help="Where to write it; report.html in the study's folder unless told.")
+def report(study: Path, output: Path | None) -> None:
+    """Write a finished study as one HTML file."""
+    from learnrate.study import Study
+
+    with Study.read(study) as kept:
+        result, standing = result_of(kept), standing_of(kept)
+    if result is None:
+        _say(str(standing))
+        _stop(f"there is no answer to report yet: go on by {_resume(study)}")
+    output = output or study / "report.html"
+    _require_writable(output)
+    _write_report(result, output)
+
+
+@main.command()
+@click.argument("study", type=_FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, alone on standard output.")
+def status(study: Path, as_json: bool) -> None:
+    """Say how far a study is."""
+    from learnrate.study import Study
+
+    with Study.read(study) as kept:
+        standing = standing_of(kept)
+    click.echo(msgspec.json.encode(standing).decode() if as_json else str(standing))
+
+
+def _work(verb: str, settings: dict[str, Any], request: _Request) -> None:
+    """Run a verb, print what it found, and leave with the exit code that says whether there is an answer."""
+    if request.report is not None:
+        _require_writable(request.report)
+    watch = _Watch(request)
+    try:
+        # the answer has standard output to itself, whatever the user's code prints
+        with contextlib.redirect_stdout(sys.stderr), loaded(request.problem) as problem:
+            metric, epochs = settings.get("metric", "loss"), settings.get("epochs")
+            with shown(metric, epochs) as watch.show:
+                result: Result = getattr(learnrate, verb)(problem, **settings, study=request.study, on_event=watch)
+    except KeyboardInterrupt:
+        _stop("\n".join(["stopped", *watch.known_so_far(settings)]))
+    except errors.LearnrateError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and its own traceback says most
+        _say(own_traceback(error))
+        _stop("\n".join([f"error: stopped by the {type(error).__name__} above", *watch.known_so_far(settings)]))
+    if isinstance(result, Recommendation):
+        result = msgspec.structs.replace(result, best=None)  # weights that a shell cannot hold are not promised
+    click.echo(result.to_json() if request.as_json else str(result))
+    if request.report is not None:
+        _write_report(result, request.report)
+    if result.learning_rate is None:
+        sys.exit(_NO_ANSWER)
+
+
+class _Watch:
+    """Sees every event: keeps what is known so far, and that the study can be resumed from a shell."""
+
+    def __init__(self, request: _Request) -> None:
+        self.show: Callable[[Event], None] = lambda _: None
+        self._request = request
+        self._finished: list[Trial] = []
+        self._resumable = False
+
+    def __call__(self, event: Event) -> None:
+        if not self._resumable and self._request.study is not None:
+            self._request.problem.keep_in(self._request.study)
+            self._resumable = True
+        if event.trial is not None and event.kind is EventKind.TRIAL_FINISHED:
+            self._finished.append(event.trial)
+        self.show(event)
+
+    def known_so_far(self, settings: dict[str, Any]) -> list[str]:
+        """Say in lines what the finished trials tell, and how to go on."""
+        lines = [best_so_far(self._finished, settings)] if self._finished else []
+        if self._resumable and self._request.study is not None:
+            lines.append(f"go on by {_resume(self._request.study)}")
+        return lines
+
+
+def _with_schedule(settings: dict[str, Any]) -> dict[str, Any]:
+    """Turn the options that say the schedule into its maker."""
+    own = {name: settings[name] for name in ("warmup_fraction", "final_fraction") if settings[name] is not None}
+    rest = {name: value for name, value in settings.items() if name not in ("warmup_fraction", "final_fraction")}
+    return rest | {"schedule": by_name(settings["schedule"], **own)}
+
+
+def _same_schedule(described_as: dict[str, Any], study: Path) -> ScheduleMaker:
+    if described_as.get("custom"):
+        raise errors.InvalidArgumentError(
+            f"the schedule of {study} is {described_as['name']}, a function from Python: "
+            f"call the verb from Python again, with study={str(study)!r}"
+        )
+    return by_name(described_as["name"], **described_as["settings"])
+
+
+def _resume(study: Path) -> str:
+    return f"learnrate resume {shlex.quote(str(study))}"
+
+
+def _require_writable(path: Path) -> None:
+    """Find out before the training whether the report can be written after it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.InvalidArgumentError(f"cannot write {path}: {error}: name another file") from error
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise errors.InvalidArgumentError(f"cannot write {path}: no permission: name another file")
+
+
+def _write_report(result: Result, path: Path) -> None:
+    _say(f"report: {result.report(path)}")
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def _stop(message: str) -> NoReturn:
+    _say(message)
+    sys.exit(_NO_ANSWER)
