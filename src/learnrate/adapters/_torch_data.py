@@ -5,6 +5,9 @@ training here is the training there, bit for bit. Only the order of a map-style 
 pass, where the loop draws it at the first batch too: that makes a place in the middle of the pass cheap to keep.
 """
 
+# torch's stubs are partial, and batches and states are of any kind:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import weakref
@@ -111,7 +114,7 @@ def fresh(data: Any) -> Iterable[Any]:
 
 def _is_plain_loader(data: Any) -> bool:
     # A subclass that iterates in its own way is iterated in that way, as any iterable.
-    return isinstance(data, DataLoader) and type(data).__iter__ is DataLoader.__iter__  # pyright: ignore[reportUnknownMemberType]  # of anything
+    return isinstance(data, DataLoader) and type(data).__iter__ is DataLoader.__iter__
 
 
 def _is_batched(loader: DataLoader[Any]) -> bool:
@@ -144,7 +147,7 @@ def _loader_like(loader: DataLoader[Any], order: Any) -> DataLoader[Any]:
 class _Order:
     """A sampler's order of one pass, drawn at the first batch and remembered."""
 
-    def __init__(self, sampler: Iterable[Any], randomness: Randomness) -> None:
+    def __init__(self, sampler: Iterable[Any], randomness: Randomness | None) -> None:
         self._sampler = sampler
         self._randomness = randomness
         self.indices: list[Any] | None = None
@@ -152,7 +155,8 @@ class _Order:
 
     def __iter__(self) -> Iterator[Any]:
         drawing = iter(self._sampler)
-        self.start = self._randomness.states()  # what the workers' seed is drawn from, next
+        if self._randomness is not None:
+            self.start = self._randomness.states()  # what the workers' seed is drawn from, next
         return self._drawn(drawing)
 
     def _drawn(self, drawing: Iterator[Any]) -> Iterator[Any]:
@@ -191,6 +195,7 @@ class _Pass:
         self.kept: list[Any] | None = None
         self.kept_from = 0
         self._peeked: Any = END
+        self._sound = True
         self._seen: Tree = None
 
     @property
@@ -200,6 +205,7 @@ class _Pass:
     def next(self, watch: Randomness | None) -> Any:
         """Return the next batch, or END."""
         at = self.position - self.kept_from
+        self._sound = False  # an interruption from here on leaves an iterator that may stand elsewhere
         if self.kept is not None and at < len(self.kept):
             batch = self.kept[at]
         elif self._peeked is not END:
@@ -208,15 +214,18 @@ class _Pass:
             batch = self._fetch(watch)
         if batch is not END:
             self.position += 1
+        self._sound = True
         return batch
 
     def is_over(self, watch: Randomness | None) -> bool:
         """Return whether there is no other batch, by trying to take it."""
         if self._peeked is not END or (self.kept and self.position - self.kept_from < len(self.kept)):
             return False
+        self._sound = False
         batch = self._fetch(watch)
         if self.kept is None:
             self._peeked = batch
+        self._sound = True
         return batch is END
 
     def keep(self) -> None:
@@ -226,8 +235,8 @@ class _Pass:
             self.kept_from = self.position
 
     def can_return_to(self, position: int) -> bool:
-        if self.kept is None:
-            return position == self.position
+        if self.kept is None or not self._sound:
+            return self._sound and position == self.position
         return self.kept_from <= position <= self.kept_from + len(self.kept)
 
     def _fetch(self, watch: Randomness | None) -> Any:
@@ -266,8 +275,8 @@ class Stream:
         workers = self._loader is not None and self._loader.num_workers > 0
         self._ordered = self._loader is not None and _knows_its_order(self._loader)
         self._keeps = workers  # their batches cost time, and no random number of this process
-        drawing = not (workers or self._ordered or isinstance(data, list | tuple))
-        self._watch = randomness if drawing else None
+        self._draws = not isinstance(data, list | tuple)
+        self._watch = randomness if self._draws and not workers and not self._ordered else None
 
     @property
     def remaining(self) -> int | None:
@@ -276,7 +285,7 @@ class Stream:
             return self.length
         indices = self._pass.indices
         length = self.length if indices is None else len(indices)
-        return None if length is None else length - self._pass.position
+        return None if length is None else max(length - self._pass.position, 0)
 
     def next(self, *, fresh: bool) -> Any:
         """Return the next batch; at the end of a pass the next one's first if `fresh`, else END.
@@ -347,9 +356,9 @@ class Stream:
         for clock, first in zip(self._clocks, self._first_epoch, strict=True):
             clock.set_epoch((first or 0) + place.number)
         if self._loader is not None and self._ordered:
-            order = _Order(_sampler_of(self._loader), self._randomness)
+            order = _Order(_sampler_of(self._loader), self._randomness if self._keeps else None)
             return _Pass(iter(_loader_like(self._loader, order)), place, order)
-        begun = Place(place.number, start=self._randomness.states())
+        begun = Place(place.number, start=self._randomness.states() if self._draws else None)
         return _Pass(iter(fresh(self._data)), begun, None)
 
     def _reopen(self, place: Place) -> _Pass:
@@ -357,7 +366,8 @@ class Stream:
             rest = (place.indices or [])[place.position :]
             return _Pass(iter(_loader_like(self._loader, rest)), place, None)
         # What was drawn on the way here may have made the batches to come, in the workers or in the data's own code.
-        self._randomness.set(place.start)
+        if place.start is not None:
+            self._randomness.set(place.start)
         whole = self._data if place.indices is None else _loader_like(cast("Any", self._loader), place.indices)
         again = _Pass(iter(fresh(whole)), place, None)
         for position in range(place.position):

@@ -1,15 +1,17 @@
 """Every generator of random numbers that a PyTorch training may draw from: found, kept, put back and seeded."""
 
+# torch's stubs are partial, and batches and states are of any kind:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import functools
 import random
-from collections.abc import Iterator, Sequence
 from random import SystemRandom
 from types import FunctionType, ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +19,9 @@ from torch import Tensor
 
 from learnrate.adapters._torch_state import Tree, encoded
 from learnrate.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
 
 
 class Randomness:
@@ -45,7 +50,7 @@ class Randomness:
         """Return the states of all of them."""
         states: dict[str, Any] = {
             "python": random.getstate(),
-            "numpy": np.random.get_state(legacy=False),  # noqa: NPY002  # the user's global is what is kept
+            "numpy": np.random.get_state(legacy=False),  # noqa: NPY002  # the global one is what is kept
             "torch": torch.get_rng_state(),
             "own": [_state_of(generator) for generator in self._own],
         }
@@ -58,7 +63,7 @@ class Randomness:
     def set(self, states: Tree) -> None:
         """Put the states back."""
         random.setstate(states["python"])
-        np.random.set_state(states["numpy"])  # noqa: NPY002  # the user's global is what is kept
+        np.random.set_state(states["numpy"])  # noqa: NPY002  # the global one is what is kept
         torch.set_rng_state(states["torch"])
         for generator, state in zip(self._own, states["own"], strict=True):
             _set_state(generator, state)
@@ -68,7 +73,7 @@ class Randomness:
             getattr(torch, self._device).set_rng_state(states[self._device])
 
     @contextlib.contextmanager
-    def preserved(self) -> Iterator[None]:
+    def preserved(self) -> Generator[None]:
         """Put the states back at the end, whatever happened."""
         states = self.states()
         try:
@@ -78,10 +83,10 @@ class Randomness:
 
     def fingerprint(self) -> Tree:
         """Return what changes whenever a generator in main memory draws; far cheaper than the states."""
-        numpy = np.random.get_bit_generator()  # noqa: NPY002  # the user's global is what is looked at
-        mersenne = isinstance(numpy, np.random.MT19937)
+        bits = cast("Any", np.random).get_bit_generator()  # numpy's stubs forget it
+        mersenne = isinstance(bits, np.random.MT19937)
         # Its state as a dict is made number by number, in 100 microseconds; its memory is read in one.
-        seen = ctypes.string_at(numpy.ctypes.state_address, 2500) if mersenne else numpy.state
+        seen = ctypes.string_at(bits.ctypes.state_address, 2500) if mersenne else bits.state
         own = [
             encoded(_state_of(generator), {}) for generator in self._own if not isinstance(generator, torch.Generator)
         ]
@@ -92,7 +97,7 @@ class Randomness:
         """Seed all of them; equal seeds, equal numbers."""
         python, numpy, main, *rest = np.random.SeedSequence(seed).generate_state(3 + len(self._own)).tolist()
         random.seed(python)
-        np.random.seed(numpy)  # noqa: NPY002  # what the user's code draws from is seeded
+        np.random.seed(numpy)  # noqa: NPY002  # the global one is what users draw from
         torch.default_generator.manual_seed(main)
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(main)
@@ -140,7 +145,7 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _generators_in(places: Sequence[Any], depth: int = 8, most: int = 20_000) -> list[Any]:
-    """Look for generators in objects' attributes, in short lists and dicts of them, and in what functions close over."""
+    """Look for generators in attributes, in short lists and dicts of them, and in what functions close over."""
     found: list[Any] = []
     seen: set[int] = set()
     level = list(places)
@@ -166,7 +171,7 @@ def _parts(thing: Any) -> list[Any]:
         values = cast("dict[Any, Any] | Sequence[Any]", thing)
         return list(values.values() if isinstance(values, dict) else values) if len(values) <= 64 else []
     if isinstance(thing, functools.partial):
-        return [thing.func, thing.args, thing.keywords]  # pyright: ignore[reportUnknownMemberType]  # of anything
+        return [thing.func, thing.args, thing.keywords]
     if isinstance(thing, FunctionType):
         with contextlib.suppress(ValueError):  # a cell that is still empty
             return [cell.cell_contents for cell in thing.__closure__ or ()]

@@ -1,11 +1,13 @@
 """PyTorch's schedulers as schedules, schedules as PyTorch's schedulers, and the rates of parameter groups."""
 
+# torch's stubs are partial, and batches and states are of any kind:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -15,11 +17,14 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 from learnrate.schedules import Schedule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 _CLOSE = 1e-6
 
 
 class Rates:
-    """The learning rates of an optimizer's groups: the largest is the one that is searched, the others keep their ratio.
+    """The learning rates of an optimizer's groups: the largest is searched, the others keep their ratio to it.
 
     Raises:
         InvalidArgumentError: All of them are 0, or one cannot be a rate.
@@ -35,11 +40,12 @@ class Rates:
                 "the learning rate of every parameter group is 0, so that the groups have no ratio to keep; give the "
                 "optimizer any rate above 0, as in torch.optim.SGD(model.parameters(), lr=1e-3)."
             )
-        self._groups = list(zip(optimizer.param_groups, rates, strict=True))
+        self._optimizer = optimizer
+        self._initial = rates
 
     def set(self, rate: float) -> None:
         """Give the largest group this rate."""
-        for group, initial in self._groups:
+        for group, initial in zip(self._optimizer.param_groups, self._initial, strict=True):
             # Each is exact at its own rate: a product with a rounded ratio would not be.
             value = rate if initial == self.largest else initial * (rate / self.largest)
             if isinstance(group["lr"], Tensor):

@@ -1,14 +1,14 @@
 """The state of a PyTorch model and its optimizer: copied, put back in place, written to a file and read again."""
 
+# torch's stubs are partial, and batches and states are of any kind:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import contextlib
 import copy
 import json
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 Tree: TypeAlias = Any
 """Dicts, lists and tuples of tensors, numpy arrays, numbers, strings and None."""
@@ -87,11 +91,12 @@ class State:
         """Return a copy of the whole state."""
         parameters = self.parameters
         return {
-            "parameters": copied({name: it for name, it in parameters.items()}),
+            "parameters": copied(dict(parameters)),
             "requires_grad": [it.requires_grad for it in parameters.values()],
             "gradients": copied({name: it.grad for name, it in parameters.items() if it.grad is not None}),
             "buffers": self.buffers(),
-            "training": [module.training for module in self._modules],
+            "training": self.modes(),
+            "extra": {name: copied(module.get_extra_state()) for name, module in self._with_extra_state()},
             "optimizer": self._optimizer_state(),
         }
 
@@ -108,6 +113,8 @@ class State:
             parameter.requires_grad_(requires_grad)
             parameter.grad = None if name not in saved["gradients"] else saved["gradients"][name].clone()
         self.put_back_buffers(saved["buffers"])
+        for name, module in self._with_extra_state():
+            module.set_extra_state(copied(saved["extra"][name]))
         self.set_modes(saved["training"])
         self._put_back_optimizer(saved["optimizer"])
 
@@ -121,21 +128,39 @@ class State:
                 f"and here {mine.get(odd)}. Restore it into the model that it was taken of."
             )
 
+    def _with_extra_state(self) -> list[tuple[str, nn.Module]]:
+        plain = nn.Module.get_extra_state
+        return [(name, module) for name, module in self._named_modules if type(module).get_extra_state is not plain]
+
     def modes(self) -> list[bool]:
         """Return which modules are in train mode."""
         return [module.training for module in self._modules]
 
+    def training_modes(self) -> list[bool]:
+        """Return the modes to train in: those found, or those of `model.train()` where the model is in eval mode."""
+        found = self.modes()
+        if found[0]:
+            return found
+        self._modules[0].train()
+        modes = self.modes()
+        self.set_modes(found)
+        return modes
+
     def set_modes(self, modes: Sequence[bool]) -> None:
-        """Put each module into train or eval mode."""
+        """Put each module into train or eval mode; parents come first, so that a child's mode is its own."""
         for module, training in zip(self._modules, modes, strict=True):
-            module.training = training
+            if module.training is not training:
+                if type(module).train is nn.Module.train:
+                    module.training = training
+                else:
+                    module.train(training)  # which may do more than set the flag
 
     def buffers(self) -> Tree:
         """Return copies of the buffers, each once."""
         seen: set[int] = set()
         buffers: dict[str, Tensor | None] = {}
         for prefix, module in self._named_modules:
-            for name, buffer in module._buffers.items():  # noqa: SLF001  # named_buffers leaves out those that are None
+            for name, buffer in _buffers_of(module).items():  # named_buffers leaves out those that are None
                 if id(buffer) not in seen:
                     buffers[f"{prefix}.{name}"] = copied(buffer)
                 if buffer is not None:
@@ -146,7 +171,7 @@ class State:
         """Make the buffers what they were; those that have come since go."""
         kept: set[int] = set()
         for prefix, module in self._named_modules:
-            buffers = module._buffers  # noqa: SLF001  # named_buffers leaves out those that are None
+            buffers = _buffers_of(module)  # named_buffers leaves out those that are None
             for name in list(buffers):
                 key = f"{prefix}.{name}"
                 if key in saved:
@@ -187,6 +212,11 @@ class State:
         vars(self._optimizer).update(saved["attributes"])
 
 
+def _buffers_of(module: nn.Module) -> dict[str, Tensor | None]:
+    """Return a module's own buffers, those that are None too, which `named_buffers` leaves out."""
+    return module._buffers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # there is no other way to set one
+
+
 def plain_name(name: str) -> str:
     """Return a module's or parameter's name without what compiling adds to it."""
     return name.replace("_orig_mod.", "").removesuffix("_orig_mod")
@@ -205,7 +235,7 @@ def write(tree: Tree, path: Path) -> None:
     header = json.dumps(encoded(tree, tensors))
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata={"learnrate": header})
-    os.replace(partial, path)  # noqa: PTH105  # Path.replace says the same, and is not atomic in so many words
+    partial.replace(path)  # Path.replace says the same, and is not atomic in so many words
 
 
 def read(path: Path) -> Tree:
@@ -217,7 +247,7 @@ def read(path: Path) -> Tree:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["learnrate"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict  # not a dict
     except (SafetensorError, KeyError, ValueError) as error:
         raise InvalidArgumentError(f"{path} is not a snapshot that learnrate wrote: {error!r}.") from error
     return _decoded(header, tensors)
@@ -228,10 +258,8 @@ def encoded(tree: Tree, tensors: dict[str, Tensor]) -> Any:
         return tree
     if isinstance(tree, Tensor):
         return __encoded_tensor(tree, tensors)
-    if isinstance(tree, np.ndarray):
+    if isinstance(tree, np.ndarray | np.generic):
         return {"array": tree.tolist(), "dtype": tree.dtype.str}
-    if isinstance(tree, np.generic):
-        return encoded(tree.item(), tensors)
     if isinstance(tree, dict):
         items = cast("dict[Any, Any]", tree).items()
         return {"dict": [[encoded(key, tensors), encoded(value, tensors)] for key, value in items]}
@@ -263,7 +291,7 @@ def _decoded(node: Any, tensors: Mapping[str, Tensor]) -> Tree:
     if "tensor" in fields:
         return _decoded_tensor(fields, tensors)
     if "array" in fields:
-        return np.array(fields["array"], dtype=fields["dtype"])
+        return np.array(fields["array"], dtype=fields["dtype"])[()]
     if "dict" in fields:
         return {_decoded(key, tensors): _decoded(value, tensors) for key, value in fields["dict"]}
     kind, values = next(iter(fields.items()))

@@ -1,5 +1,8 @@
 """What is computed of a batch: its loss and its metrics, in training and in validation."""
 
+# torch's stubs are partial, and batches and states are of any kind:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import contextlib
@@ -209,9 +212,7 @@ class Meter:
 def _detached(outputs: Any) -> Any:
     if isinstance(outputs, Tensor):
         return outputs.detach()
-    if isinstance(outputs, dict):
-        return {key: _detached(value) for key, value in cast("dict[Any, Any]", outputs).items()}
-    if isinstance(outputs, tuple) and not hasattr(outputs, "_fields"):
+    if type(outputs) is tuple:
         return tuple(_detached(part) for part in cast("tuple[Any, ...]", outputs))
     return outputs
 

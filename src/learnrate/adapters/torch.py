@@ -5,6 +5,9 @@
 of learnrate's into a PyTorch scheduler.
 """
 
+# torch's stubs are partial, and batches and states are of any kind:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from learnrate.errors import MissingExtraError
@@ -18,10 +21,9 @@ except ImportError as error:
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +44,9 @@ from learnrate.adapters._torch_schedules import Rates, lr_scheduler, refuse_atta
 from learnrate.adapters._torch_state import State, Tree, read, write
 from learnrate.adapters._torch_work import Meter, Work, require_gradient, to_host
 from learnrate.errors import InvalidArgumentError, LearnrateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["TorchSnapshot", "TorchTrainable", "lr_scheduler", "schedule_from"]
 
@@ -137,7 +142,7 @@ class TorchTrainable:
         self._scaler = torch.amp.GradScaler(self.device.type) if dtype is torch.float16 else None
         self._state = State(model, optimizer)
         self._parameters = list(self._state.parameters.values())
-        self._training_modes = [training or not model.training for training in self._state.modes()]
+        self._training_modes = self._state.training_modes()
         self._randomness = Randomness(self.device, generators, _places(model, train_data, validation_data))
         self._stream = Stream(train_data, self._randomness)
         self.steps_per_epoch = self._epoch_length(steps_per_epoch)
