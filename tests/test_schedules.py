@@ -296,7 +296,7 @@ def test_a_fraction_outside_of_zero_to_one_is_refused_with_its_name(setting, val
         ("cosine", {"num_epochs": 1.5}, "num_epochs"),
         ("linear", {"decay_fraction": 0.0}, "decay_fraction"),
         ("linear", {"decay_fraction": 0.3, "warmup_fraction": 0.3}, "decay_fraction"),
-        ("warmup_stable_decay", {"decay_fraction": 0.6, "warmup_fraction": 0.5}, "together they must be at most 1"),
+        ("warmup_stable_decay", {"decay_fraction": 0.6, "warmup_fraction": 0.5}, "sum of at most 1"),
         ("warmup_stable_decay", {"shape": "square"}, "linear, cosine, sqrt"),
         ("one_cycle", {"shape": None}, "shape"),
         ("step", {"factor": 0}, "factor"),
@@ -324,8 +324,8 @@ def test_a_fraction_outside_of_zero_to_one_is_refused_with_its_name(setting, val
         ("exp_range", {"min_fraction": 1.2}, "min_fraction"),
         ("exp_range", {"final_height": 0}, "final_height"),
         ("cosine", {"final_fracton": 0.1}, "final_fraction, warmup_fraction, num_epochs"),
-        ("cosine", {"name": "cosine"}, "The settings of cosine are"),
-        ("cosine", {"learning_rate": 0.1}, "The settings of cosine are"),
+        ("cosine", {"name": "cosine"}, "its settings are final_fraction"),
+        ("cosine", {"learning_rate": 0.1}, "its settings are final_fraction"),
         ("cosin", {}, "constant, linear, step, exponential"),
     ],
 )
@@ -375,7 +375,7 @@ def test_what_is_not_a_maker_is_refused(maker):
 
 
 def test_a_partial_that_cannot_be_called_is_refused_before_training():
-    with pytest.raises(InvalidArgumentError, match="The settings of cosine are"):
+    with pytest.raises(InvalidArgumentError, match="its settings are final_fraction"):
         describe(functools.partial(schedules.cosine, 0.1))
 
 
@@ -400,7 +400,7 @@ def test_a_span_of_steps_that_is_none_is_refused(schedule, steps):
 
 
 def test_a_schedule_that_cannot_be_called_is_refused():
-    with pytest.raises(InvalidArgumentError, match="map a step"):
+    with pytest.raises(InvalidArgumentError, match="maps a step"):
         as_values(0.1, 0, 3)
 
 
