@@ -61,14 +61,12 @@ class Trainer:
     def update(self, learning_rate: float) -> float:
         """One update; gives its training loss, and leaves the weights alone where that is not finite."""
         parts = self.parts
+        training_step = parts.training_step or (lambda model, batch: parts.loss_fn(model(batch[0]), batch[1]))
         parts.model.train()
         parts.optimizer.zero_grad()
         total = 0.0
         for batch in islice(self.batches, parts.accumulate):
-            if parts.training_step is None:
-                loss = parts.loss_fn(parts.model(batch[0]), batch[1])
-            else:
-                loss = parts.training_step(parts.model, batch)
+            loss = training_step(parts.model, batch)
             (loss / parts.accumulate).backward()
             total += loss.item() / parts.accumulate
         if math.isfinite(total):

