@@ -1,0 +1,196 @@
+"""Axes, colours and marks that all the charts share, as Vega-Lite descriptions."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from learnrate.results import short
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from learnrate.curves import Array
+
+Spec: TypeAlias = dict[str, Any]
+Rows: TypeAlias = list[dict[str, Any]]
+
+# Okabe and Ito's colours, as far as each has a contrast of 3 or more on white and on near-black.
+BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#b3629b", "#808080"
+_PLAIN = "datum.value == 0 || (abs(datum.value) >= 0.001 && abs(datum.value) < 100000)"
+_NUMBER_LABEL = f"{_PLAIN} ? format(datum.value, '~f') : format(datum.value, '.3~e')"
+RATE_LABEL = "datum.value < 0.1 ? format(datum.value, '.2~e') : format(datum.value, '~g')"
+
+
+def config(ink: str, background: str | None, font: str = "sans-serif") -> Spec:
+    """Return the look that all charts share, in one colour of ink on a background."""
+    return {
+        "background": background,
+        "font": font,
+        "padding": 8,
+        "view": {"stroke": None},
+        "axis": {
+            "labelColor": ink,
+            "titleColor": ink,
+            "tickColor": ink,
+            "domainColor": ink,
+            "gridColor": ink,
+            "gridOpacity": 0.12,
+            "tickOpacity": 0.4,
+            "domainOpacity": 0.4,
+            "titleFontWeight": "normal",
+            "labelFontSize": 11,
+            "titleFontSize": 12,
+        },
+        "legend": {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal", "orient": "bottom"},
+        "title": {"color": ink, "subtitleColor": ink, "anchor": "start", "fontSize": 13, "subtitleFontSize": 11},
+        "text": {"color": ink, "fontSize": 11},
+        "concat": {"spacing": 24},
+    }
+
+
+class Flag(NamedTuple):
+    """A learning rate with a name: drawn as a rule with its label above the chart."""
+
+    rate: float
+    label: str
+    colour: str
+    dash: tuple[int, ...] = ()
+
+
+class Domain(NamedTuple):
+    """An axis: its ends, its scale, and what its title must add."""
+
+    low: float
+    high: float
+    scale: Spec
+    axis: Spec
+    note: str
+
+    def channel(self, field: str, title: str, **more: Any) -> Spec:
+        """Return the encoding of a field on this axis."""
+        axis = {**self.axis, "title": [title, self.note] if self.note else title, **more}
+        return {"field": field, "type": "quantitative", "scale": self.scale, "axis": axis}
+
+    def within(self, value: float | None, worst: float) -> float:
+        """Return where a value is drawn: at the axis's end where it lies beyond, or is none."""
+        inside = worst if value is None or math.isnan(value) else value
+        return min(max(inside, self.low), self.high)
+
+
+def rates(learning_rates: Iterable[float | None]) -> Domain:
+    """Return a log axis that holds the learning rates, with ticks where people look for them."""
+    known = [it for it in learning_rates if it is not None and math.isfinite(it) and it > 0] or [1e-4, 1.0]
+    margin = max(math.log10(max(known) / min(known)) * 0.04, 0.1)
+    low, high = min(known) / 10**margin, max(known) * 10**margin
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 2, 5), range(1, 10)):
+        ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= 3:
+            break
+    axis = {"values": ticks, "labelExpr": RATE_LABEL, "labelOverlap": True}
+    return Domain(low, high, {"type": "log", "domain": [low, high], "nice": False}, axis, "")
+
+
+def values(shown: Iterable[float | None], calm: Iterable[float | None] = ()) -> Domain:
+    """Return an axis for a metric, fitted to the calm values; the title's note says what lies beyond.
+
+    Where even the calm values explode, the axis is linear around zero and logarithmic far from it.
+    """
+    everything = _finite(shown)
+    calm_ones = _finite(calm)
+    body = calm_ones if calm_ones.size else everything
+    if not body.size:
+        return Domain(0.0, 1.0, {"domain": [0, 1]}, {"labelExpr": _NUMBER_LABEL}, "")
+    low, high = float(body.min()), float(body.max())
+    middle = float(np.median(body))
+    typical = float(np.median(np.abs(body - middle))) or float(np.mean(np.abs(body - middle)))
+    exploding = typical > 0 and max(high - middle, middle - low) > 1000 * typical
+    if exploding:
+        unit = 10.0 ** math.floor(math.log10(max(abs(middle), typical)))
+        scale = {"type": "symlog", "constant": unit, "domain": [low, high], "nice": False}
+        axis = {"values": _far_ticks(low, high, unit), "labelExpr": _NUMBER_LABEL, "labelOverlap": True}
+        notes = [f"logarithmic beyond ±{short(unit)}", *_beyond(everything, low, high)]
+        return Domain(low, high, scale, axis, ", ".join(notes))
+    margin = (high - low) * 0.05 or abs(high) * 0.05 or 0.5
+    low, high = low - margin, high + margin
+    axis = {"labelExpr": _NUMBER_LABEL, "tickCount": 6}
+    return Domain(
+        low,
+        high,
+        {"domain": [low, high], "nice": False, "zero": False},
+        axis,
+        ", ".join(_beyond(everything, low, high)),
+    )
+
+
+def _beyond(everything: Array, low: float, high: float) -> list[str]:
+    least, most = float(everything.min()), float(everything.max())
+    notes = [f"up to {short(most)}"] if most > high else []
+    notes += [f"down to {short(least)}"] if least < low else []
+    return [f"{' and '.join(notes)}, off the chart"] if notes else []
+
+
+def _finite(numbers: Iterable[float | None]) -> Array:
+    array = np.array([math.nan if number is None else number for number in numbers], dtype=np.float64)
+    return array[np.isfinite(array)]
+
+
+def _far_ticks(low: float, high: float, unit: float) -> list[float]:
+    top = max(abs(low), abs(high))
+    decades = range(round(math.log10(unit)), math.floor(math.log10(top)) + 1)
+    powers = [float(f"1e{decade}") for decade in decades[:: max(len(decades) // 5, 1)]]
+    return [tick for tick in [*(-power for power in reversed(powers)), 0.0, *powers] if low <= tick <= high]
+
+
+def rate_channel(domain: Domain) -> Spec:
+    """Return the encoding of the learning rate on its axis."""
+    return domain.channel("rate", "learning rate (log scale)")
+
+
+def flag_layers(named: Sequence[Flag], domain: Domain, *, labels: bool = True) -> list[Spec]:
+    """Draw rules whose labels stand in rows of their own above the chart, so that none covers another."""
+    known = sorted((flag for flag in named if domain.low <= flag.rate <= domain.high), key=lambda flag: -flag.rate)
+    # A label runs over rules lower than itself: towards the right, or towards the left near the right edge.
+    near_edge = domain.low * (domain.high / domain.low) ** 0.82
+    rows = [*(flag for flag in reversed(known) if flag.rate > near_edge), *(it for it in known if it.rate <= near_edge)]
+    layers: list[Spec] = []
+    for row, flag in enumerate(rows):
+        top = -8 - 14 * row if labels else 0
+        x: Spec = {"datum": flag.rate, "type": "quantitative", "scale": domain.scale}
+        side = {"align": "left", "dx": 4} if flag.rate <= near_edge else {"align": "right", "dx": -4}
+        rule: Spec = {"type": "rule", "color": flag.colour, "strokeWidth": 1.5, "strokeDash": list(flag.dash)}
+        text: Spec = {"type": "text", "text": flag.label, "color": flag.colour, "baseline": "middle", **side}
+        data: Spec = {"values": [{}]}
+        layers.append(
+            {"data": data, "mark": rule, "encoding": {"x": x, "y": {"value": top}, "y2": {"value": "height"}}}
+        )
+        if labels:
+            layers.append({"data": data, "mark": text, "encoding": {"x": x, "y": {"value": top}}})
+    return layers
+
+
+def picked_rule(domain: Domain) -> Spec:
+    """Draw a rule at the learning rate that the reader has picked; nothing where none is picked."""
+    return {
+        "data": {"values": [{}]},
+        "transform": [{"calculate": "picked", "as": "rate"}, {"filter": "isValid(datum.rate)"}],
+        "mark": {"type": "rule", "strokeWidth": 5, "opacity": 0.25, "color": PURPLE},
+        "encoding": {"x": {"field": "rate", "type": "quantitative", "scale": domain.scale}},
+    }
+
+
+PICKED: Spec = {"name": "picked", "value": None}
+
+
+def unpicked(field: str = "rate", *, otherwise: float = 1.0) -> Spec:
+    """Fade what does not have the picked learning rate."""
+    return {"condition": {"test": f"isValid(picked) && datum.{field} !== picked", "value": 0.12}, "value": otherwise}
+
+
+def titled(spec: Spec, title: str) -> Spec:
+    """Return a description with a title."""
+    return {**spec, "title": {"text": title, "offset": 10}}
