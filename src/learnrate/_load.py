@@ -120,7 +120,7 @@ def as_problem(thing: object, name: str) -> Trainable:
     if _is_trainable(thing):
         return require_trainable(thing)
     if not (inspect.isroutine(thing) or inspect.isclass(thing) or isinstance(thing, functools.partial)):
-        msg = f"{name} is a {type(thing).__name__}: {_ALLOWED}"
+        msg = f"{name} is an object of type {type(thing).__name__}: {_ALLOWED}"
         raise UnsupportedProblemError(msg)
     build = cast("Callable[[], object]", thing)
     required = _required_parameters(build)
@@ -129,7 +129,7 @@ def as_problem(thing: object, name: str) -> Trainable:
         raise UnsupportedProblemError(msg)
     made = _ended_by_itself(build, f"{name}()")
     if not _is_trainable(made):
-        came = "nothing" if made is None else f"a {type(made).__name__}"
+        came = "nothing" if made is None else f"an object of type {type(made).__name__}"
         msg = f"{name}() returned {came}: {_ALLOWED}"
         raise UnsupportedProblemError(msg)
     return require_trainable(made)
@@ -138,6 +138,8 @@ def as_problem(thing: object, name: str) -> Trainable:
 def own_traceback(error: BaseException) -> str:
     """Format an exception as Python does, without the frames of learnrate, of libraries and of Python itself."""
     summary = traceback.TracebackException.from_exception(error)
+    if isinstance(error, SyntaxError) and not any(_is_own(frame.filename) for frame in summary.stack):
+        return "".join(summary.format_exception_only()).rstrip()  # the file itself: its frame never began
     _keep_own_frames(summary, set())
     return "".join(summary.format()).rstrip()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from typing import TYPE_CHECKING
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -27,14 +29,14 @@ def shown(metric: str, epochs: int | None) -> Generator[Callable[[Event], None]]
         metric: The deciding metric.
         epochs: The epochs of a full training run, where the verb has such.
     """
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False)
     if not console.is_terminal or console.is_dumb_terminal:
-        yield PlainLines(console.print, metric)
+        yield PlainLines(functools.partial(click.echo, err=True), metric)
         return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=12),
         TextColumn("{task.fields[spent]}", markup=False),
         TimeElapsedColumn(),
     )
@@ -58,7 +60,7 @@ class PlainLines:
         if event.trial is None or event.kind is EventKind.STAGE:
             self._print(event.message)
         elif event.kind is EventKind.TRIAL_FINISHED:
-            self._print(f"  {described(event.trial, self._metric)}; {_spent(event.spent, event.budget)}")
+            self._print(f"  {described(event.trial, self._metric)}; spent {_spent(event.spent, event.budget)}")
         elif event.kind is EventKind.EPOCH and self._clock() - self._last > _QUIET_SECONDS:
             self._print(f"  {described(event.trial, self._metric)}")
 
@@ -77,20 +79,17 @@ class _LiveDisplay:
         self._task = bar.add_task("", total=None, spent="")
 
     def __call__(self, event: Event) -> None:
-        running = 0.0
-        description = event.message
-        if event.trial is not None and event.kind is EventKind.TRIAL_FINISHED:
+        spent = event.spent
+        description = ""
+        if event.trial is None:
+            self._bar.console.print(event.message)
+        elif event.kind is EventKind.TRIAL_FINISHED:
             self._bar.console.print(f"  {described(event.trial, self._metric)}")
-        elif event.trial is not None:
-            description += f": {described(event.trial, self._metric)}"
-            running = event.trial.epochs / self._epochs if self._epochs else 0.0
-        spent = event.spent + running
+        else:
+            description = described(event.trial, self._metric).removeprefix("learning rate ")  # 80 columns are few
+            spent += event.trial.epochs / self._epochs if self._epochs else 0.0
         self._bar.update(
-            self._task,
-            description=description,
-            total=event.budget,
-            completed=spent,
-            spent=_spent(spent, event.budget),
+            self._task, description=description, total=event.budget, completed=spent, spent=_spent(spent, event.budget)
         )
 
 
@@ -116,14 +115,14 @@ def described(trial: Trial, metric: str) -> str:
     """
     name = metric if metric in trial.curve.metrics else "loss"
     value = "" if trial.value is None else f"{name} {short(trial.value, 3)}, "
-    done = short(trial.epochs, 2)
+    done = f"{short(trial.epochs, 2)} epoch{'' if trial.epochs == 1 else 's'}"
     head = f"learning rate {rate(trial.learning_rate)}: "
     if trial.state is TrialState.RUNNING:
-        return f"{head}{value}epoch {done} of {short(trial.horizon, 2)}"
+        return f"{head}{value}{short(trial.epochs, 2)} of {short(trial.horizon, 2)} epochs"
     if trial.state in (TrialState.DIVERGED, TrialState.FAILED):
-        return f"{head}{trial.state.value} after {done} epochs"
-    return f"{head}{value}{done} epochs"
+        return f"{head}{trial.state.value} after {done}"
+    return f"{head}{value}{done}"
 
 
 def _spent(spent: float, budget: float | None) -> str:
-    return f"{spent:.1f} training runs spent" if budget is None else f"{spent:.1f} of {budget:g} training runs spent"
+    return f"{spent:.1f} runs" if budget is None else f"{spent:.1f} of {budget:g} runs"

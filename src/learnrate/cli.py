@@ -163,7 +163,11 @@ def resume(study: Path, problem: Source | None, as_json: bool, report: Path | No
     from learnrate.study import Study
 
     with Study.read(study) as kept:
-        verb, settings = kept.verb, kept.settings
+        verb, settings, result = kept.verb, kept.settings, result_of(kept)
+    if result is not None:
+        _say("the study is finished: this is what it found")
+        _answer(result, report, as_json=as_json)
+        return
     if verb not in RESULTS:
         raise errors.StudyError(
             f"{study} is a study of {verb}, which this command does not know: resume it from Python"
@@ -188,9 +192,7 @@ def report(study: Path, output: Path | None) -> None:
     if result is None:
         _say(str(standing))
         _stop(f"there is no answer to report yet: go on by {_resume(study)}")
-    output = output or study / "report.html"
-    _require_writable(output)
-    _write_report(result, output)
+    _write_report(result, output or study / "report.html")
 
 
 @main.command()
@@ -206,7 +208,7 @@ def status(study: Path, as_json: bool) -> None:
 
 
 def _work(verb: str, settings: dict[str, Any], request: _Request) -> None:
-    """Run a verb, print what it found, and leave with the exit code that says whether there is an answer."""
+    """Run a verb on a file's problem and answer with what it finds, or say why there is no answer."""
     if request.report is not None:
         _require_writable(request.report)
     watch = _Watch(request)
@@ -225,9 +227,14 @@ def _work(verb: str, settings: dict[str, Any], request: _Request) -> None:
         _stop("\n".join([f"error: stopped by the {type(error).__name__} above", *watch.known_so_far(settings)]))
     if isinstance(result, Recommendation):
         result = msgspec.structs.replace(result, best=None)  # weights that a shell cannot hold are not promised
-    click.echo(result.to_json() if request.as_json else str(result))
-    if request.report is not None:
-        _write_report(result, request.report)
+    _answer(result, request.report, as_json=request.as_json)
+
+
+def _answer(result: Result, report: Path | None, *, as_json: bool) -> None:
+    """Print a result, write its report, and leave with the exit code that says whether there is an answer."""
+    click.echo(result.to_json() if as_json else str(result))
+    if report is not None:
+        _write_report(result, report)
     if result.learning_rate is None:
         sys.exit(_NO_ANSWER)
 
@@ -288,7 +295,11 @@ def _require_writable(path: Path) -> None:
 
 
 def _write_report(result: Result, path: Path) -> None:
-    _say(f"report: {result.report(path)}")
+    _require_writable(path)
+    try:
+        _say(f"report: {result.report(path)}")
+    except OSError as error:
+        _stop(f"error: the report could not be written: {error}")
 
 
 def _say(message: str) -> None:
