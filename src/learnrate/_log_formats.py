@@ -1,0 +1,270 @@
+"""Logs that are text: CSV and JSON, read into tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from learnrate._log_table import Column, Table
+from learnrate._metric_names import is_learning_rate
+from learnrate.errors import LogError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+_BLOCK = 20_000  # lines at a time: a few MB
+_MISSING = {"", "na", "n/a", "none", "null", "-"}
+
+
+class _Block(NamedTuple):
+    """Some rows of a CSV file: the cells' values, NaN where missing; whether each was written; the line of each row."""
+
+    values: npt.NDArray[np.float64]
+    written: npt.NDArray[np.bool_]
+    lines: npt.NDArray[np.intp]
+
+
+class _Csv:
+    """A CSV file below its header.
+
+    `texts` has for each column the line and the content of its first cell that is neither a number nor missing.
+    """
+
+    def __init__(self, source: str, names: list[str], separator: str) -> None:
+        self.source, self.names, self.separator = source, names, separator
+        self.texts: dict[int, tuple[int, str]] = {}
+
+    def block(self, texts: list[str], first_line: int) -> _Block:
+        lines = np.arange(first_line, first_line + len(texts), dtype=np.intp)
+        try:
+            values = np.loadtxt(texts, delimiter=self.separator, comments=None, ndmin=2)  # five times as fast
+        except ValueError:
+            values = np.empty((0, 0))
+        if values.shape == (len(texts), len(self.names)):
+            return _Block(values, np.ones(values.shape, dtype=np.bool_), lines)
+        rows = [
+            (line, self._cells(text, line)) for line, text in zip(lines.tolist(), texts, strict=True) if text.strip()
+        ]
+        values = np.full((len(rows), len(self.names)), np.nan)
+        written = np.zeros(values.shape, dtype=np.bool_)
+        for i, (line, cells) in enumerate(rows):
+            for j, cell in enumerate(cells):
+                value = _number(cell)
+                if value is not None:
+                    values[i, j], written[i, j] = value, True
+                elif cell.lower() not in _MISSING:
+                    self.texts.setdefault(j, (line, cell))
+        return _Block(values, written, np.array([line for line, _ in rows], dtype=np.intp))
+
+    def _cells(self, text: str, line: int) -> list[str]:
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([text], delimiter=self.separator, strict=True))]
+        except csv.Error as error:
+            raise LogError(f"{self.source}, line {line}: {error}: the line was cut, or is no CSV") from None
+        if len(cells) != len(self.names):
+            cut = "the line was cut in the middle: remove it"
+            changed = "the header changed half way: split the file there"
+            raise LogError(
+                f"{self.source}, line {line}: {len(cells)} cells where the header names {len(self.names)} columns; "
+                + (cut if len(cells) < len(self.names) else changed)
+            )
+        if all(_number(cell) is None and cell.lower() not in _MISSING for cell in cells):
+            raise LogError(f"{self.source}, line {line}: another header ({text.strip()[:60]}): split the file there")
+        return cells
+
+    def table(self, blocks: list[_Block]) -> Table:
+        if not sum(len(block.lines) for block in blocks):
+            raise LogError(f"{self.source}: there are no rows below the header: nothing has been logged yet")
+        values = np.concatenate([block.values for block in blocks])
+        written = np.concatenate([block.written for block in blocks])
+        for position, (line, cell) in self.texts.items():
+            if written[:, position].any():
+                name = self.names[position]
+                raise LogError(f"{self.source}, line {line}: {cell[:40]!r} in column {name!r} is no number")
+        columns = {
+            name: Column(values[:, i], written[:, i]) for i, name in enumerate(self.names) if i not in self.texts
+        }
+        return Table(self.source, columns, np.concatenate([block.lines for block in blocks]))
+
+
+def csv_table(lines: Iterator[str], source: str) -> Table:
+    """Read a CSV file with a header, separated by commas, semicolons or tabs.
+
+    Empty cells, NA, N/A, None, null and - are missing; nan and inf are numbers. A column without a single number is
+    left out.
+    """
+    number, header = next(((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()), (0, ""))
+    if not header:
+        raise LogError(f"{source}: the file is empty: give a log with a header and at least one row")
+    separator = max(",;\t", key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
+    if all(_number(name) is not None for name in names):
+        raise LogError(
+            f"{source}, line {number}: the file begins with numbers ({header[:60]}): put a header above them that "
+            "names the columns, such as epoch,loss,val_loss"
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise LogError(f"{source}, line {number}: the header names {twice!r} twice: rename one of the two")
+    reader, blocks = _Csv(source, names, separator), list[_Block]()
+    while texts := list(islice(lines, _BLOCK)):
+        blocks.append(reader.block(texts, number + 1))
+        number += len(texts)
+    return reader.table(blocks)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def json_table(lines: Iterator[str], source: str) -> Table:
+    """Read JSON: a Keras history, a Hugging Face trainer state, a list of rows, or a row in each line."""
+    head: list[str] = []
+    for line in lines:
+        head.append(line)
+        if line.strip():
+            break
+    first = head[-1]
+    try:
+        row = json.loads(first)
+    except json.JSONDecodeError:
+        row = None
+    rest = list(lines)
+    if isinstance(row, dict) and (_is_row(cast("dict[str, Any]", row)) or any(line.strip() for line in rest)):
+        return _json_lines([*head, *rest], source)
+    try:
+        whole: object = json.loads("".join([*head, *rest]))
+    except json.JSONDecodeError as error:
+        what = f"{error.msg}: no JSON, or cut in the middle"
+        raise LogError(f"{source}, line {error.lineno}: {what}") from None
+    return _from_json(whole, source)
+
+
+def _json_lines(lines: list[str], source: str) -> Table:
+    rows: list[Mapping[str, Any]] = []
+    numbers: list[int] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row: object = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise LogError(f"{source}, line {number}: {error.msg}: no JSON, or cut in the middle") from None
+        if not isinstance(row, dict):
+            raise LogError(f"{source}, line {number}: a {_kind(row)} where each line must be an object, as line 1 is")
+        rows.append(cast("dict[str, Any]", row))
+        numbers.append(number)
+    return rows_table(rows, numbers, source)
+
+
+def _from_json(whole: object, source: str) -> Table:
+    if isinstance(whole, dict):
+        whole = cast("dict[str, Any]", whole)
+        history = whole.get("log_history")
+        if isinstance(history, list):
+            return _trainer_state(cast("list[Any]", history), source)
+        inner = whole.get("history")
+        table = history_table(cast("dict[str, Any]", inner) if isinstance(inner, dict) else whole, source)
+        rates = [_value(value) for name, value in whole.items() if is_learning_rate(name)]
+        return table._replace(learning_rate=next((rate for rate in rates if rate is not None), None))
+    if isinstance(whole, list):
+        rows = _objects(cast("list[Any]", whole), source)
+        return rows_table(rows, range(1, len(rows) + 1), source, unit="entry")
+    raise LogError(f"{source}: a {_kind(whole)} is no log: give a history (name: list of values) or a list of rows")
+
+
+def _trainer_state(history: list[Any], source: str) -> Table:
+    """Read a Hugging Face trainer's `log_history`, up to its summary: what follows was evaluated after training."""
+    rows = _objects(history, source)
+    end = next((number for number, row in enumerate(rows, 1) if "train_runtime" in row), len(rows))
+    return rows_table(rows[:end], range(1, end + 1), source, unit="entry")._replace(finished_epochs=True)
+
+
+def _objects(entries: list[Any], source: str) -> list[Mapping[str, Any]]:
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            raise LogError(f"{source}, entry {number}: a {_kind(entry)} where a row (name: value) must be")
+    return entries
+
+
+def history_table(history: Mapping[str, Any], source: str) -> Table:
+    """Read a Keras history: for each name a list of values, one an epoch."""
+    series = {name: cast("list[Any]", values) for name, values in history.items() if isinstance(values, list)}
+    if not series:
+        held = ", ".join(list(history)[:5]) or "nothing"
+        raise LogError(f"{source}: no list of values in this JSON object, it holds {held}: this is no learning curve")
+    lengths = {name: len(values) for name, values in series.items()}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise LogError(f"{source}: the lists have different lengths ({counts}): give each name one value an epoch")
+    count = next(iter(lengths.values()))
+    rows = [dict(zip(series, values, strict=True)) for values in zip(*series.values(), strict=True)]
+    return rows_table(rows, range(1, count + 1), source, unit="entry")
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], numbers: Iterable[int], source: str, *, unit: str = "line") -> Table:
+    """Read rows of names and values; what is neither a number nor missing makes its column text, to be left out."""
+    if not rows:
+        raise LogError(f"{source}: there are no rows: nothing has been logged yet")
+    lines = np.array(list(numbers), dtype=np.intp)
+    columns: dict[str, Column] = {}
+    textual: dict[str, tuple[int, object]] = {}
+    for i, row in enumerate(rows):
+        for name, value in _flat(row):
+            number = _value(value)
+            if number is None:
+                if value is not None and str(value).strip().lower() not in _MISSING:
+                    textual.setdefault(name, (i, value))
+                continue
+            if name not in columns:
+                columns[name] = Column(np.full(len(rows), np.nan), np.zeros(len(rows), dtype=bool))
+            columns[name].values[i], columns[name].written[i] = number, True
+    for name, (i, value) in textual.items():
+        if name in columns:
+            raise LogError(f"{source}, {unit} {lines[i]}: {str(value)[:40]!r} for {name!r} is no number")
+    return Table(source, columns, lines, unit=unit)
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Return the values of a row, those of objects inside it by "outer/inner"."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _flat(cast("dict[str, Any]", value), f"{prefix}{name}/")
+        else:
+            yield prefix + name, value
+
+
+def _value(value: object) -> float | None:
+    """Return a number, also one that JSON cannot write and that stands there as text ("NaN", "inf"); else None."""
+    if isinstance(value, str):
+        number = _number(value)
+        return None if number is None or math.isfinite(number) else number
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _is_row(row: dict[str, Any]) -> bool:
+    whole = "history" in row or any(isinstance(value, list) for value in row.values())
+    return not whole and any(_value(value) is not None for value in row.values())
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    return next(
+        (name for kind, name in ((dict, "object"), (list, "list"), (str, "text")) if isinstance(value, kind)), "number"
+    )
