@@ -93,7 +93,7 @@ for title, (by_keras, by_jax) in json.load(sys.stdin).items():
     exec(by_keras, names)
     rate = getattr(model.optimizer, "learning_rate", None)
     if rate is None:
-        rates["keras"][title] = [float(names["callback"].schedule(epoch)) for epoch in range(20) for _ in range(10)][::13]
+        rates["keras"][title] = [float(names["callback"].schedule(step // 10)) for step in range(0, 200, 13)]
     else:
         at = rate if callable(rate) else lambda step: rate
         rates["keras"][title] = [float(at(step)) for step in range(0, 200, 13)]

@@ -193,10 +193,14 @@ def _known(number: float) -> float | None:
 
 def thinned(epochs: Array, curve: Array, *, most: int) -> tuple[list[float], list[float]]:
     """Return at most `most` rows of a curve: evenly spread ones, with the first and the last."""
-    if len(epochs) <= most:
-        return epochs.tolist(), curve.tolist()
-    kept = np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int))
+    kept = places(len(epochs), most)
     return epochs[kept].tolist(), curve[kept].tolist()
+
+
+def places(length: int, most: int) -> list[int]:
+    """Return at most `most` places out of `length`, evenly spread, the first and the last among them."""
+    spread = np.linspace(0, length - 1, min(most, length)).round()
+    return [int(place) for place in np.unique(spread)]
 
 
 def curve_values(trials: Sequence[Trial], metric: str) -> Domain:
@@ -231,8 +235,11 @@ _TOOLTIP: list[Spec] = [
 ]
 
 
-def overlay(trials: Sequence[Trial], metric: str) -> Spec:
-    """Draw one metric's curves of all trials on one chart: validation solid, training dashed."""
+def overlay(trials: Sequence[Trial], metric: str, *, rows: Rows | None = None) -> Spec:
+    """Draw one metric's curves of all trials on one chart: validation solid, training dashed.
+
+    `rows` are drawn where they are given; else `curve_rows` are made.
+    """
     base = parts(metric)[0]
     y = curve_values(trials, metric)
     known = sorted({trial.learning_rate for trial in trials})
@@ -264,7 +271,7 @@ def overlay(trials: Sequence[Trial], metric: str) -> Spec:
     }
     spec: Spec = {
         "params": [PICKED],
-        "data": {"values": curve_rows(trials, [base])},
+        "data": {"values": curve_rows(trials, [base]) if rows is None else rows},
         "encoding": {
             "x": _epoch_channel(trials),
             "y": y.channel("value", base),
@@ -335,8 +342,7 @@ def single(trials: Sequence[Trial], both: Pair, rows: Rows, *, width: int = 190,
 def small_multiples(trials: Sequence[Trial], metric: str, *, most: int = 12, columns: int = 3) -> Spec:
     """Draw one small chart a trial, by learning rate; of many trials, `most` spread evenly over the rates."""
     by_rate = sorted(trials, key=lambda trial: (trial.learning_rate, trial.number))
-    places = np.unique(np.linspace(0, len(by_rate) - 1, min(most, len(by_rate))).round().astype(int))
-    spread = [by_rate[int(at)] for at in places]
+    spread = [by_rate[at] for at in places(len(by_rate), most)]
     both = pair(trials, metric)
     names = [name for name in both if name is not None]
     charts = [titled(single(trials, both, curve_rows([trial], names)), label(trial)) for trial in spread]
@@ -346,10 +352,20 @@ def small_multiples(trials: Sequence[Trial], metric: str, *, most: int = 12, col
     return spec
 
 
+def spread_order(count: int, first: int = 12) -> list[int]:
+    """Return the places of `count` things, a first few spread evenly over all, then the rest in their order."""
+    few = places(count, first)
+    return [*few, *(at for at in range(count) if at not in set(few))]
+
+
 def label(trial: Trial) -> str:
     """Return what stands above a trial's chart: its rate, and what became of it."""
-    fate = trial.state.value if trial.diagnosis is None else trial.diagnosis.verdict.value
-    return f"{rate(trial.learning_rate)}: {fate}"
+    return f"{rate(trial.learning_rate)}: {fate(trial)}"
+
+
+def fate(trial: Trial) -> str:
+    """Return what became of a trial: its diagnosis or, where it has none, its state."""
+    return trial.state.value if trial.diagnosis is None else trial.diagnosis.verdict.value
 
 
 def losses(tests: Mapping[str, RangeTest]) -> Spec:

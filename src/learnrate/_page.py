@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ def escaped(text: str) -> str:
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+@functools.cache
 def chart_library() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script; it sets `window.vegaEmbed`."""
     import vl_convert

@@ -1,0 +1,270 @@
+"""The report: one HTML file that says the answer in words and shows its evidence, and opens without a network."""
+
+from __future__ import annotations
+
+import functools
+import math
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from learnrate import _axes, _code, _drawings, _page, _words
+from learnrate.errors import InvalidArgumentError
+from learnrate.results import RangeTest, Recommendation, Sweep, Trial, rate, short
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from learnrate._axes import Spec
+
+_VERSIONS = ("learnrate", "numpy", "scipy", "torch", "keras", "scikit-learn", "jax", "optax")
+_MOST_DRAWN = 80_000  # numbers: each curve keeps twenty points of a thousand trials with four metrics
+_MOST_EXACT = 100_000  # numbers: beyond, the embedded data keep six digits, or the page outgrows 8 MB
+
+
+def report(result: Recommendation | Sweep | RangeTest | str | Path, path: str | Path) -> Path:
+    """Write a result as one HTML file that opens anywhere, without a network.
+
+    The answer in words and the lines to paste, then the charts, linked by what the reader picks, every trial with its
+    diagnosis, the settings, and the complete data as JSON.
+
+    Args:
+        result: What `select`, `sweep` or `range_test` returned, or the path of a file with its `to_json()`.
+        path: Where to write. A file that is there already is replaced whole, never in parts.
+
+    Returns:
+        The path.
+
+    Raises:
+        InvalidArgumentError: If the path is a directory or its directory is missing, or if `result` is none of these.
+
+    Example:
+        >>> import tempfile, learnrate
+        >>> from learnrate.testing import QuadraticTrainable
+        >>> answer = learnrate.range_test(QuadraticTrainable(), num_steps=100)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report(answer, Path(folder) / "range-test.html").name
+        'range-test.html'
+    """
+    target = Path(path)
+    _page.check_target(target)
+    held = _read(Path(result)) if isinstance(result, str | Path) else result
+    if not isinstance(held, Recommendation | Sweep | RangeTest):  # pyright: ignore[reportUnnecessaryIsInstance]  # a caller may pass anything
+        msg = f"a {type(held).__name__} has no report; give a Recommendation, a Sweep or a RangeTest, or its JSON file"
+        raise InvalidArgumentError(msg)
+    _page.write_whole(target, render(held))
+    return target
+
+
+def render(result: Recommendation | Sweep | RangeTest) -> str:
+    """Return the page."""
+    trials = [] if isinstance(result, RangeTest) else sorted(result.trials, key=_by_rate)
+    drawn = [trial for trial in trials if trial.curve.metrics]
+    charts, views = _charts(result, drawn)
+    exact = sum(len(trial.curve) * len(trial.curve.metrics) for trial in trials) <= _MOST_EXACT
+    page: dict[str, Any] = {
+        "config": _axes.config(ink="currentColor", background=None, font="system-ui, sans-serif"),
+        "views": views,
+        **_curves(result, drawn),
+    }
+    return _template().render(
+        **_words.first_screen(result),
+        code=_lines(result),
+        charts=charts,
+        bases=page["bases"],
+        both=[name or "" for name in page["both"]],
+        multiples=bool(drawn),
+        trials=[_row(trial, result) for trial in trials],
+        states=list(dict.fromkeys(trial.state.value for trial in trials)),
+        columns=_columns(result, trials),
+        others=any(_others(trial) for trial in trials),
+        warnings=result.warnings,
+        settings=_settings(result),
+        version=_version("learnrate"),
+        data_note="complete" if exact else "complete; the curves to six digits",
+        result_json=_page.escaped(_json(result, exact=exact)),
+        page_json=_page.script_json(page),
+        library=_page.chart_library(),
+    )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(autoescape=True, loader=loader, undefined=jinja2.StrictUndefined)
+    return environment.get_template("report.html.jinja")
+
+
+def _read(path: Path) -> Recommendation | Sweep | RangeTest:
+    if not path.is_file():
+        msg = f"{path} is not a file; give a result, or the path of a file that holds its to_json()"
+        raise InvalidArgumentError(msg)
+    text = path.read_bytes()
+    for kind in (Recommendation, Sweep, RangeTest):
+        try:
+            return kind.from_json(text)
+        except msgspec.DecodeError:
+            continue
+    msg = f"{path} holds no result; give a file written from the to_json() of a Recommendation, Sweep or RangeTest"
+    raise InvalidArgumentError(msg)
+
+
+def _by_rate(trial: Trial) -> tuple[float, int]:
+    return trial.learning_rate, trial.number
+
+
+def _for_page(spec: Spec) -> Spec:
+    """Return a description that fills the width it is given, under a heading of the page's own."""
+    kept = {key: value for key, value in spec.items() if key not in ("title", "data")}
+    return kept | {"width": "container"} | ({"autosize": {"type": "fit-x", "contains": "padding"}})
+
+
+def _charts(
+    result: Recommendation | Sweep | RangeTest, drawn: list[Trial]
+) -> tuple[list[dict[str, Any]], dict[str, Spec]]:
+    """Return the page's chart sections, in their order, and the descriptions that need no data from the page."""
+    sections: list[dict[str, Any]] = []
+    views: dict[str, Spec] = {}
+    if not isinstance(result, RangeTest) and result.trials:
+        views["response"] = _for_page(_drawings.response(result))
+        sections.append(_words.response_section(result))
+        if drawn:
+            sections.append(_words.curves_section(result))
+    test = result if isinstance(result, RangeTest) else getattr(result, "range_test", None)
+    if test is not None:
+        views["losses"] = _for_page(_drawings.losses({"": test}))
+        views["changes"] = _for_page(_drawings.loss_changes({"": test}))
+        sections.append(_words.range_test_section(test))
+    if not isinstance(result, RangeTest) and (planned := _schedule(result)) is not None:
+        views["schedule"] = _for_page(planned)
+        sections.append(_words.schedule_section(result))
+    return sections, views
+
+
+def _schedule(result: Recommendation | Sweep) -> Spec | None:
+    from learnrate import schedules
+
+    plan = _code.plan_of(result)
+    if plan is None or plan.custom or result.learning_rate is None:
+        return None
+    steps = plan.epochs * max(round(600 / plan.epochs), 1)
+    made = schedules.by_name(plan.name, **plan.settings)(result.learning_rate, steps)
+    return _drawings.schedule(made.values(), epochs=plan.epochs)
+
+
+def _curves(result: Recommendation | Sweep | RangeTest, drawn: list[Trial]) -> dict[str, Any]:
+    """Return what the page draws learning curves from: the descriptions, and the curves thinned."""
+    if isinstance(result, RangeTest) or not drawn:
+        return {"bases": [], "both": [], "curves": [], "trials": [], "order": [], "rates": [], "single": None}
+    base = _drawings.parts(result.metric)[0]
+    known = _drawings.reported(drawn)
+    bases = sorted(known, key=lambda name: name != base)
+    both = _drawings.pair(drawn, bases[0])
+    most = max(_MOST_DRAWN // sum(len(trial.curve.metrics) for trial in drawn), 8)
+    single = _for_page(_drawings.single(drawn, both, []))
+    return {
+        "bases": bases,
+        "both": [name for name in both if name is not None],
+        "curves": [_for_page(_drawings.overlay(drawn, name, rows=[])) for name in bases],
+        "trials": [_thin(trial, most) for trial in drawn],
+        "order": _drawings.spread_order(len(drawn)),
+        "rates": sorted({trial.learning_rate for trial in drawn}),
+        "single": {**single, "encoding": {"strokeDash": {"legend": None}}},
+    }
+
+
+def _thin(trial: Trial, most: int) -> dict[str, Any]:
+    kept = _drawings.places(len(trial.curve), most)
+    metrics = {name: [_five(value) for value in curve[kept].tolist()] for name, curve in trial.curve.metrics.items()}
+    return {
+        "trial": trial.number,
+        "rate": trial.learning_rate,
+        "words": rate(trial.learning_rate),
+        "fate": _drawings.fate(trial),
+        "epochs": [float(f"{epoch:.6g}") for epoch in trial.curve.epochs[kept].tolist()],
+        "metrics": metrics,
+    }
+
+
+def _five(value: float) -> float | None:
+    return float(f"{value:.5g}") if math.isfinite(value) else None
+
+
+def _lines(result: Recommendation | Sweep | RangeTest) -> list[tuple[str, str, str]]:
+    if isinstance(result, RangeTest) or result.learning_rate is None:
+        return []
+    return [(name, title, _code.lines_for(result, name)) for name, title in _code.FRAMEWORKS.items()]
+
+
+def _columns(result: Recommendation | Sweep | RangeTest, trials: list[Trial]) -> list[tuple[str, bool, bool]]:
+    """Return the table's columns: title, whether a phone leaves it out, whether the table comes sorted by it."""
+    if isinstance(result, RangeTest):
+        return []
+    columns = [("Learning rate", False, True), ("State", False, False), (result.metric, False, False)]
+    columns += [("Best after", True, False), ("Epochs", True, False), ("Stage", True, False)]
+    columns += [("Diagnosis", False, False)]
+    columns += [("Other settings", True, False)] if any(_others(trial) for trial in trials) else []
+    return [*columns, ("Time", True, False), ("Trial", True, False)]
+
+
+def _row(trial: Trial, result: Recommendation | Sweep | RangeTest) -> dict[str, Any]:
+    metric, mode = ("", "min") if isinstance(result, RangeTest) else (result.metric, result.mode)
+    best = trial.curve.best(metric, mode) if metric in trial.curve.metrics else None
+    diagnosis = trial.diagnosis
+    says = "" if diagnosis is None else f"{diagnosis.evidence} {diagnosis.advice}"
+    return {
+        "rate": trial.learning_rate,
+        "rate_words": rate(trial.learning_rate),
+        "state": trial.state.value,
+        "value": "" if trial.value is None else trial.value,
+        "value_words": short(trial.value, 4),
+        "best": "" if best is None else best.epoch,
+        "best_words": "–" if best is None else f"{best.epoch:g}",
+        "epochs": trial.epochs,
+        "epochs_words": f"{trial.epochs:.3g} of {trial.horizon:.3g}" if trial.horizon else f"{trial.epochs:.3g}",
+        "stage": trial.stage or "–",
+        "verdict": "" if diagnosis is None else diagnosis.verdict.value,
+        "says": " ".join(part for part in (trial.error, says) if part) or ("" if diagnosis else "–"),
+        "others": _others(trial),
+        "seconds": trial.seconds,
+        "seconds_words": _words.duration(trial.seconds),
+        "number": trial.number,
+    }
+
+
+def _others(trial: Trial) -> str:
+    return ", ".join(f"{name} {value}" for name, value in trial.hyperparameters.items() if name != "learning_rate")
+
+
+def _settings(result: Recommendation | Sweep | RangeTest) -> list[tuple[str, str]]:
+    settings = [(name, _words.setting(value)) for name, value in {**result.settings, "seed": result.seed}.items()]
+    versions = [(name, _version(name)) for name in _VERSIONS]
+    found = [(f"{name} (where this was written)", version) for name, version in versions if version]
+    return [*settings, ("Python (where this was written)", platform.python_version()), *found]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _json(result: Recommendation | Sweep | RangeTest, *, exact: bool) -> str:
+    if exact or isinstance(result, RangeTest):
+        return result.to_json()
+    trials = [msgspec.structs.replace(trial, curve=_rounded(trial)) for trial in result.trials]
+    return msgspec.structs.replace(result, trials=trials).to_json()
+
+
+def _rounded(trial: Trial) -> Any:
+    metrics = {
+        name: np.array([float(f"{it:.6g}") for it in curve.tolist()]) for name, curve in trial.curve.metrics.items()
+    }
+    return msgspec.structs.replace(trial.curve, metrics=metrics)

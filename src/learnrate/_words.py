@@ -1,0 +1,202 @@
+"""The report's sentences: what a person would say about a result."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from learnrate import _code
+from learnrate.results import RangeTest, Recommendation, Sweep, TrialState, Verdict, percent, rate, short
+
+if TYPE_CHECKING:
+    from learnrate.results import SlowerCost
+
+_NAMES = {"one_cycle": "one-cycle", "inverse_time": "inverse-time", "warmup_stable_decay": "warmup-stable-decay"}
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person would say it.
+
+    Example:
+        >>> duration(0.42), duration(192), duration(7500)
+        ('0.42 s', '3 min 12 s', '2 h 5 min')
+    """
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{short(seconds, 2)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def setting(value: Any) -> str:
+    """Return a setting's value as text."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def first_screen(result: Recommendation | Sweep | RangeTest) -> dict[str, Any]:
+    """Return the headline, what goes with it, and the facts that a reader asks for first."""
+    found = result.verdict is Verdict.FOUND
+    caution = None if found else {"message": capital(result.verdict.message), "advice": capital(result.verdict.advice)}
+    if isinstance(result, Recommendation):
+        kind, told, facts = "recommendation", "Learning rate", _recommendation_facts(result)
+    elif isinstance(result, Sweep):
+        kind, told, facts = "sweep", f"Best of {len(result.trials)} trainings: learning rate", _sweep_facts(result)
+    else:
+        kind, told, facts = "range test", "Learning rate", _range_test_facts(result)
+    known = result.learning_rate
+    headline = "No learning rate found" if known is None else f"{told} {rate(known)}"
+    return {"kind": kind, "headline": headline, "lede": _lede(result), "facts": facts, "caution": caution}
+
+
+def capital(text: str) -> str:
+    """Return a sentence that begins with a capital letter and, if it is one of several words, stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def _lede(result: Recommendation | Sweep | RangeTest) -> str:
+    if result.learning_rate is None:
+        return "Nothing that was tried answers the question. What was seen, and what to try next, is below."
+    if isinstance(result, RangeTest):
+        return "Found by raising the learning rate step by step: a place to start from, not yet a trained model."
+    reached = f"{result.metric} reached {short(result.value, 3)}"
+    when = "" if result.epochs is None else f" after {result.epochs:g} of {_epochs(result.horizon)}"
+    return capital(f"{_with_schedule(result)}, for {_epochs(result.horizon)}. ") + f"Its {reached}{when}."
+
+
+def _with_schedule(result: Recommendation | Sweep) -> str:
+    plan = _code.plan_of(result)
+    if plan is None or plan.steady:
+        return "kept constant"
+    name = plan.name if plan.custom else _NAMES.get(plan.name, plan.name.replace("_", " "))
+    warmed = f", warmed up over the first {percent(plan.warmup)} of the run" if plan.warmup else ""
+    return f"as the peak of a {name} schedule{warmed}"
+
+
+def _epochs(count: float) -> str:
+    return f"{count:g} epoch" if count == 1 else f"{count:g} epochs"
+
+
+def _recommendation_facts(answer: Recommendation) -> list[tuple[str, str | list[str]]]:
+    facts: list[tuple[str, str | list[str]]] = []
+    if answer.interval is not None:
+        low, high = answer.interval
+        facts.append(("Good range", f"{rate(low)} to {rate(high)}: within 1 % of the best"))
+    if answer.learning_rate is not None:
+        cliff = answer.largest_stable_learning_rate
+        facts.append(("Training breaks", "nowhere in the range tried" if cliff is None else f"above {rate(cliff)}"))
+    if answer.slower_costs:
+        facts.append(("Slower costs", [_cost(cost, answer) for cost in answer.slower_costs]))
+    if answer.yours is not None:
+        facts.append(("Yours", _cost(answer.yours, answer)))
+    sure = "" if answer.verdict is not Verdict.FOUND else f"{capital(answer.verdict.message)}. "
+    facts.append(("How sure", sure + _trainings(answer)))
+    spent = f"{answer.cost:.1f} training runs of {_epochs(answer.horizon)}, the winner's own included"
+    facts.append(("What it cost", f"{spent}; {answer.budget:.1f} were allowed. {duration(answer.seconds)}."))
+    return facts
+
+
+def _cost(cost: SlowerCost, answer: Recommendation) -> str:
+    share = "no more" if cost.cost <= 0 else f"{percent(cost.cost)} more"
+    more = cost.more_epochs
+    epochs = "" if more is None or more < 0.5 else f", or {_epochs(round(more))} more for the same {answer.metric}"
+    return f"{rate(cost.learning_rate)} costs {share}{epochs}"
+
+
+def _trainings(result: Recommendation | Sweep) -> str:
+    count = len(result.trials)
+    if not count:
+        return "No training was run."
+    states = Counter(trial.state for trial in result.trials)
+    kinds = ", ".join(f"{states[state]} {state.value}" for state in TrialState if states[state])
+    whole = sum(trial.epochs >= result.horizon for trial in result.trials)
+    noun = "training" if count == 1 else "trainings"
+    return f"{count} {noun} ({kinds}), {whole} of them over all {_epochs(result.horizon)}."
+
+
+def _sweep_facts(result: Sweep) -> list[tuple[str, str | list[str]]]:
+    facts: list[tuple[str, str | list[str]]] = []
+    values = sorted({trial.learning_rate for trial in result.trials})
+    if values:
+        facts.append(("Tried", f"{len(values)} learning rates from {rate(values[0])} to {rate(values[-1])}"))
+    if result.untrained is not None:
+        facts.append(("Untrained", f"{result.metric} {short(result.untrained, 3)} before training"))
+    sure = "" if result.verdict is not Verdict.FOUND else f"{capital(result.verdict.message)}. "
+    facts.append(("How sure", sure + _trainings(result)))
+    spent = f"{result.cost:.1f} training runs of {_epochs(result.horizon)}"
+    return [*facts, ("What it cost", f"{spent}. {duration(result.seconds)}.")]
+
+
+def _range_test_facts(test: RangeTest) -> list[tuple[str, str | list[str]]]:
+    rules = [f"{name}: {'none' if value is None else rate(value)}" for name, value in test.suggestions.items()]
+    facts: list[tuple[str, str | list[str]]] = [("Other rules", rules)] if rules else []
+    facts.append(("Training breaks", "nowhere in the range tried" if test.cliff is None else f"at {rate(test.cliff)}"))
+    ends = [at for at in test.learning_rates.tolist() if at > 0]
+    if ends:
+        tried = f"{len(ends)} steps from {rate(min(ends))} to {rate(max(ends))}, on {test.metric}"
+        facts.append(("Tried", tried))
+    if test.verdict is Verdict.FOUND:
+        facts.append(("How sure", f"{capital(test.verdict.message)}. A range test sees a few hundred steps only."))
+    return [*facts, ("What it cost", f"{test.cost:.2g} training runs. {duration(test.seconds)}.")]
+
+
+def response_section(result: Recommendation | Sweep) -> dict[str, Any]:
+    """Return heading, caption and alternative text of the response chart."""
+    fitted = isinstance(result, Recommendation) and result.response is not None
+    bowl = "The line is the fitted bowl, its band the uncertainty, the green area what is within 1 % of the best. "
+    best = "" if result.learning_rate is None else f" The best is {rate(result.learning_rate)}."
+    return {
+        "id": "response",
+        "title": f"{result.metric} against learning rate",
+        "caption": (bowl if fitted else "") + "Each point is a training; press one to find it in the other charts.",
+        "views": ["response"],
+        "alt": [
+            f"{result.metric} against learning rate, {len(result.trials)} trainings.{best} The table has the data."
+        ],
+    }
+
+
+def curves_section(result: Recommendation | Sweep) -> dict[str, Any]:
+    """Return heading, caption and alternative text of the learning curves."""
+    return {
+        "id": "curves",
+        "title": "Learning curves",
+        "caption": "Validation is solid, training dashed; the colour is the learning rate. Press a curve to find it "
+        "elsewhere.",
+        "views": ["curves"],
+        "alt": [f"Learning curves of {len(result.trials)} trainings; the table says what each one shows."],
+    }
+
+
+def range_test_section(test: RangeTest) -> dict[str, Any]:
+    """Return heading, caption and alternative text of the range test."""
+    answer = "no learning rate" if test.learning_rate is None else rate(test.learning_rate)
+    return {
+        "id": "range",
+        "title": "Range test",
+        "caption": f"{test.metric} while the learning rate rose: as it came, faint, and smoothed; then its change.",
+        "views": ["losses", "changes"],
+        "alt": [
+            f"{test.metric} over the learning rate in a range test; it suggests {answer}.",
+            f"Change of {test.metric} per step over the learning rate in the range test.",
+        ],
+    }
+
+
+def schedule_section(result: Recommendation | Sweep) -> dict[str, Any]:
+    """Return heading, caption and alternative text of the schedule."""
+    words = capital(_with_schedule(result))
+    return {
+        "id": "schedule",
+        "title": "Schedule",
+        "caption": f"{words}, over {_epochs(result.horizon)}.",
+        "views": ["schedule"],
+        "alt": [f"The learning rate over {_epochs(result.horizon)}: {words}."],
+    }
