@@ -226,6 +226,15 @@ def test_a_study_is_made_with_its_parents_and_continued_with_all_that_it_had(tmp
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "checkpoints", "study.sqlite"]
 
 
+def test_a_change_of_the_working_directory_does_not_lose_the_study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Study.open("study", **ABOUT) as study:
+        monkeypatch.chdir("/")
+        study.write_checkpoint("a", lambda path: path.write_bytes(b"weights"))
+        assert study.checkpoint("a").read_bytes() == b"weights"
+        assert "process" in study.holder()
+
+
 def test_another_verb_or_other_settings_are_refused_by_a_list_of_what_differs(folder):
     old = {"epochs": 20, "space": {"rate": [1e-4, math.nan], "units": 3}, "batch": (1, 2), "gone": None}
     Study.open(folder, verb="select", settings=old, identity={"parameters": 101, "limit": math.inf}).close()
@@ -300,7 +309,6 @@ def test_clocks_that_jump_back_hurt_nothing(folder, monkeypatch):
 
 
 FORMAT_1 = """
-PRAGMA application_id = 1819435380; PRAGMA user_version = 1;
 CREATE TABLE epochs (trial INTEGER REFERENCES trials (number), epoch REAL, metrics TEXT NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (trial, epoch)) WITHOUT ROWID;
 INSERT INTO "epochs" VALUES(0,1.0,'{"loss": 0.5, "val_loss": NaN}',1072069105);
 INSERT INTO "epochs" VALUES(0,2.0,'{"loss": 0.25, "val_loss": Infinity}',170026325);
@@ -309,6 +317,7 @@ CREATE TABLE segments (key TEXT PRIMARY KEY, trial TEXT NOT NULL, crc INTEGER NO
 INSERT INTO "segments" VALUES('rate 0.1, to 2','{"number": 0, "hyperparameters": {"learning_rate": 0.1}, "state": "complete", "curve": {"epochs": [1.0, 2.0], "metrics": {"loss": [0.5, 0.25], "val_loss": [NaN, Infinity]}}, "value": 0.5, "seed": 7, "seconds": 1.5, "epochs": 0.0, "horizon": 0.0, "stage": "", "error": null, "diagnosis": null}',4096004503);
 CREATE TABLE study (name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO "study" VALUES('created','"2026-11-22T01:37:58+00:00"',3128017157);
+INSERT INTO "study" VALUES('format','1',373122065);
 INSERT INTO "study" VALUES('holder','"process 13193 on host since 2026-11-22T01:37:59+00:00"',1717238134);
 INSERT INTO "study" VALUES('identity','{"parameters": 10}',3132688239);
 INSERT INTO "study" VALUES('result','{"learning_rate":0.1}',3698484011);

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
 import sqlite3
+import struct
 import tempfile
 import threading
 import warnings
@@ -23,7 +25,6 @@ FORMAT_VERSION: Final = 1
 DATABASE: Final = "study.sqlite"
 CHECKPOINTS: Final = "checkpoints"
 
-_APPLICATION: Final = 0x6C72_6174  # "lrat" in the file's header tells a study from other SQLite files
 _TABLES: Final = {  # every row ends in its own checksum: SQLite sees torn pages, but not a changed digit
     "study": "CREATE TABLE study (name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID",
     "trials": "CREATE TABLE trials (number INTEGER PRIMARY KEY, trial TEXT NOT NULL, crc INTEGER NOT NULL)",
@@ -32,7 +33,7 @@ _TABLES: Final = {  # every row ends in its own checksum: SQLite sees torn pages
     "segments": "CREATE TABLE segments (key TEXT PRIMARY KEY, trial TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID",
 }
 _KEYS: Final = {"study": ("name",), "trials": ("number",), "epochs": ("trial", "epoch"), "segments": ("key",)}
-_ABOUT: Final = {("study", name) for name in ("verb", "settings", "identity", "created")}
+_ABOUT: Final = ("format", "verb", "settings", "identity", "created")  # a study is nothing without these rows
 
 
 class StudyFile:
@@ -44,7 +45,10 @@ class StudyFile:
         self._thread_lock = threading.RLock()
         self._database = connect(folder / DATABASE, "rw") if writable else _connect_to_read(folder)
         try:
-            self._check()
+            try:
+                self._check()
+            except UnicodeDecodeError as error:  # SQLite quotes damaged text in its messages
+                raise damaged(folder, str(error)) from error
             if writable:
                 self._warn_of_lost_rows()
                 self._database.execute("PRAGMA journal_mode = WAL")
@@ -111,17 +115,10 @@ class StudyFile:
 
     def _check(self) -> None:
         """Raise where the file is no study, newer than this module, or damaged."""
-        (application,) = self._database.execute("PRAGMA application_id").fetchone()
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if application != _APPLICATION or version < 1:
-            raise damaged(self.folder, f"its {DATABASE} does not say that it is a study")
-        if version > FORMAT_VERSION:
-            raise StudyDamagedError(
-                f"the study in {self.folder} has format {version}, and this learnrate reads up to format "
-                f"{FORMAT_VERSION}: install a newer one with pip install -U learnrate"
-            )
         found = self._database.execute("SELECT name, type, sql FROM sqlite_master").fetchall()
         tables = {name: sql for name, kind, sql in found if kind == "table"}
+        if tables.get("study") == _TABLES["study"]:
+            self._check_format()
         wrong = [name for name, sql in _TABLES.items() if tables.get(name) != sql]
         if wrong:
             raise damaged(self.folder, f"missing or altered: table {', '.join(wrong)}")
@@ -130,38 +127,42 @@ class StudyFile:
         problems = [problem for (problem,) in self._database.execute("PRAGMA integrity_check(5)")]
         if problems != ["ok"]:
             raise damaged(self.folder, "; ".join(problems))
+        for _ in self.rows("segments"):  # a damaged key would be looked for in vain; the other tables are read whole
+            pass
+
+    def _check_format(self) -> None:
+        version = next((text for _, text in self.rows("study", "format")), "of no number")
+        if version != str(FORMAT_VERSION):
+            raise StudyDamagedError(
+                f"the study in {self.folder} has format {version}, and this learnrate reads format {FORMAT_VERSION}: "
+                "install the newest with pip install -U learnrate"
+            )
 
     def _warn_of_lost_rows(self) -> None:
         """Warn where the log breaks off before its end: SQLite goes on with what stands before the break.
 
         A process that is killed leaves one unfinished transaction at most. A frame of the log is 24 bytes and a page;
-        it carries the log's salts, and the page count where it ends a transaction
-        (https://www.sqlite.org/walformat.html).
+        it carries the log's salts, older ones where it is left over from before the log was begun again, and the page
+        count where it ends a transaction (https://www.sqlite.org/walformat.html).
         """
         path = self.folder / f"{DATABASE}-wal"
         _, num_frames, _ = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         (page_size,) = self._database.execute("PRAGMA page_size").fetchone()
         log = path.read_bytes() if path.exists() else b""
-        salts = {log[16:24], log[40:48]}
+        salts = log[16:24] if _begins_a_log(log[:32]) else None
         frames = range(32 + max(num_frames, 0) * (24 + page_size), len(log) - 24, 24 + page_size)
-        lost = sum(log[at + 8 : at + 16] in salts and any(log[at + 4 : at + 8]) for at in frames)
+        lost = sum(salts in {log[at + 8 : at + 16], None} and any(log[at + 4 : at + 8]) for at in frames)
         if lost > 1:
+            place = frames[0] if salts else 0
             warnings.warn(
-                f"{path} is damaged at byte {frames[0]}: the last {lost} epochs or segments that it held are lost, "
-                "and are trained again",
+                f"{path} is damaged at byte {place}: up to {lost} epochs and segments that it held are lost, and are "
+                "trained again",
                 stacklevel=4,
             )
 
     def _damaged_row(self, table: str, row: list[Any]) -> StudyDamagedError:
-        keys = zip(_KEYS[table], row, strict=False)
-        where = " AND ".join(f"{name} = {_literal(key)}" for name, key in keys)
-        damage = f"the study in {self.folder} is damaged: the row of {table} with {where} does not fit its checksum. "
-        file = shlex.quote(str(self.folder / DATABASE))
-        if (table, row[0]) in _ABOUT:
-            return StudyDamagedError(f"{damage}It cannot be continued; its rows can be read:\n  sqlite3 {file} .dump")
-        statement = shlex.quote(f"DELETE FROM {table} WHERE {where}")  # noqa: S608  # shown to the user
-        rescue = f"To keep the rest, delete this row, and what it held is trained again:\n  sqlite3 {file} {statement}"
-        return StudyDamagedError(damage + rescue)
+        where = " and ".join(f"{name} {key!r}" for name, key in zip(_KEYS[table], row, strict=False))
+        return damaged(self.folder, f"the row of {table} with {where} does not fit its checksum")
 
 
 def create(folder: Path, about: Mapping[str, str]) -> None:
@@ -170,11 +171,10 @@ def create(folder: Path, about: Mapping[str, str]) -> None:
     for leftover in folder.glob(f"{new.name}*"):
         leftover.unlink()
     with contextlib.closing(connect(new, "rwc")) as database:
-        database.execute(f"PRAGMA application_id = {_APPLICATION}")
-        database.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         for table in _TABLES.values():
             database.execute(table)
-        rows = [(name, text, _checksum(name, text)) for name, text in about.items()]
+        everything = {"format": str(FORMAT_VERSION), **about}
+        rows = [(name, text, _checksum(name, text)) for name, text in everything.items()]
         database.executemany("INSERT INTO study VALUES (?, ?, ?)", rows)
     new.replace(folder / DATABASE)
     flush(folder)
@@ -225,7 +225,7 @@ def explained(folder: Path) -> Generator[None]:
         yield
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", None) or ""
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        if name == "SQLITE_ERROR" or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             raise damaged(folder, str(error)) from error
         raise _unusable(folder, str(error)) from error
     except OSError as error:
@@ -241,14 +241,44 @@ def _unusable(folder: Path, reason: str) -> StudyError:
 
 def damaged(folder: Path, what: str) -> StudyDamagedError:
     """Return the error that says what is damaged and how to save the rest."""
-    rescued = folder.with_name(f"{folder.name}-rescued")
-    source, target, checkpoints, new = (
-        shlex.quote(str(path)) for path in (folder / DATABASE, rescued / DATABASE, folder / CHECKPOINTS, rescued)
-    )
+    paths = [json.dumps(str(path), ensure_ascii=False) for path in (folder, folder.with_name(f"{folder.name}-rescued"))]
+    command = shlex.quote(f"from learnrate.study import Study; Study.rescue({', '.join(paths)})")
     return StudyDamagedError(
         f"the study in {folder} is damaged: {what}. To save the rest as a study of its own, which trains again what "
-        f"is missing:\n  mkdir {new} && sqlite3 {source} .recover | sqlite3 {target}\n  cp -R {checkpoints} {new}"
+        f"is missing:\n  python -c {command}"
     )
+
+
+def rescue(folder: Path, into: Path) -> None:
+    """Copy every row that can be read and fits its checksum, and the checkpoints, into a new study."""
+    with contextlib.closing(connect(folder / DATABASE, "ro")) as old:
+        about = {name: text for name, text, _ in _readable(old, "study")}
+        lost = [name for name in _ABOUT if name not in about]
+        if lost:
+            raise StudyDamagedError(
+                f"the study in {folder} cannot be continued: its {', '.join(lost)} cannot be read; begin a new one"
+            )
+        create(into, about)
+        with contextlib.closing(connect(into / DATABASE, "rw")) as new:
+            new.execute("BEGIN")
+            for table, keys in _KEYS.items():
+                marks = ", ".join("?" * (len(keys) + 2))
+                new.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", _readable(old, table))  # noqa: S608  # our own names
+            new.execute("COMMIT")
+    if (folder / CHECKPOINTS).is_dir():
+        shutil.copytree(folder / CHECKPOINTS, into / CHECKPOINTS, symlinks=True)
+
+
+def _readable(database: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
+    """Return a table's sound rows: those before a damaged page by key, then those behind it from the end."""
+    for order in ("ASC", "DESC"):
+        by = ", ".join(f"{key} {order}" for key in _KEYS[table])
+        try:
+            rows = database.execute(f"SELECT * FROM {table} ORDER BY {by}")  # noqa: S608  # our own names
+            yield from (row for row in rows if row[-1] == _checksum(*row[:-1]))
+        except (sqlite3.Error, UnicodeDecodeError):
+            continue
+        return
 
 
 def flush(folder: Path) -> None:
@@ -261,12 +291,20 @@ def flush(folder: Path) -> None:
             os.close(descriptor)
 
 
+def _begins_a_log(header: bytes) -> bool:
+    """Return whether this is the whole header of one of SQLite's logs, by its checksum."""
+    magic = int.from_bytes(header[:4], "big")
+    if len(header) != 32 or magic not in {0x377F0682, 0x377F0683}:
+        return False
+    first = second = 0
+    for left, right in struct.iter_unpack(">II" if magic & 1 else "<II", header[:24]):
+        first = (first + left + second) % 2**32
+        second = (second + right + first) % 2**32
+    return (first, second) == struct.unpack(">II", header[24:])
+
+
 def _checksum(*values: object) -> int:
     return zlib.crc32(ascii(values).encode())
-
-
-def _literal(key: object) -> str:
-    return "'" + key.replace("'", "''") + "'" if isinstance(key, str) else str(key)
 
 
 def _text(raw: bytes) -> str:

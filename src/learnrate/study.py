@@ -84,8 +84,7 @@ class Study:
         self.format_version = FORMAT_VERSION
         self._file = file
         self._lock = lock
-        with file.reading():
-            about = dict(file.rows("study"))
+        about = dict(file.rows("study"))
         self.verb = self._decode(about.get("verb"), str)
         self.settings = self._decode(about.get("settings"), dict[str, Any])
         self.identity = self._decode(about.get("identity"), dict[str, Any])
@@ -107,7 +106,7 @@ class Study:
             StudyDamagedError: If it cannot be read; the message says what is damaged and how to save the rest.
             StudyError: If the folder cannot be used: a file, other content, no permission, a full disk.
         """
-        folder = Path(path)
+        folder = Path(path).absolute()  # a training may change the working directory
         asked = {"verb": _encode(verb), "settings": _encode(settings), "identity": _encode(identity)}
         with explained(folder), contextlib.ExitStack() as undo:
             _require_usable(folder)
@@ -116,7 +115,8 @@ class Study:
             if not (folder / DATABASE).exists():
                 _study_file.create(folder, asked | {"created": _encode(_now())})
             file = undo.enter_context(contextlib.closing(StudyFile(folder, writable=True)))
-            study = cls(file, lock)
+            with file.reading():
+                study = cls(file, lock)
             study._require_same({name: json.loads(text) for name, text in asked.items()})
             study._begin()
             undo.pop_all()
@@ -130,14 +130,37 @@ class Study:
             StudyDamagedError: If it cannot be read; the message says what is damaged and how to save the rest.
             StudyError: If there is no study.
         """
-        folder = Path(path)
+        folder = Path(path).absolute()  # a training may change the working directory
         with explained(folder), contextlib.ExitStack() as undo:
             _require_usable(folder)
             if not (folder / DATABASE).exists():
                 raise StudyError(f"there is no study in {folder}: it has no {DATABASE}; name the folder of a study")
-            study = cls(undo.enter_context(contextlib.closing(StudyFile(folder, writable=False))), None)
+            file = undo.enter_context(contextlib.closing(StudyFile(folder, writable=False)))
+            with file.reading():
+                study = cls(file, None)
             undo.pop_all()
         return study
+
+    @classmethod
+    def rescue(cls, path: str | Path, into: str | Path) -> None:
+        """Save what can be read of a damaged study as a new one; its verb then trains again what is missing.
+
+        Raises:
+            StudyDamagedError: If not even its settings can be read.
+            StudyError: If there is no study, or the new folder is not empty.
+        """
+        folder, target = Path(path).absolute(), Path(into).absolute()
+        with explained(target):
+            _require_usable(folder)
+            if not (folder / DATABASE).exists() or (target.exists() and any(target.iterdir())):
+                raise StudyError(f"rescue saves a study ({folder}) into a new or empty folder ({target})")
+            target.mkdir(parents=True, exist_ok=True)
+            _study_file.rescue(folder, target)
+            with contextlib.closing(StudyFile(target, writable=True)) as file, file.writing():
+                study = cls(file, None)
+                finished = (study._decode(text, Trial) for _, text in file.rows("segments"))
+                for trial in sorted(finished, key=lambda trial: len(trial.curve)):
+                    study._put_trial(trial)  # rows that were lost stand in their segment as well
 
     def __enter__(self) -> Self:
         return self
