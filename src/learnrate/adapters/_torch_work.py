@@ -29,7 +29,11 @@ class Result(NamedTuple):
     outputs: Any
     targets: Any
     metrics: Mapping[str, Scalar]
-    samples: int
+    batch: Any
+
+
+_NONE: Mapping[str, Scalar] = {}
+_FULL_PRECISION = contextlib.nullcontext()
 
 
 class Work:
@@ -73,7 +77,7 @@ class Work:
             UnsupportedProblemError: The batch is not a pair, or the loss is not one number.
         """
         batch = moved(batch, self._device)
-        precision = contextlib.nullcontext() if self._dtype is None else torch.autocast(self._device.type, self._dtype)
+        precision = _FULL_PRECISION if self._dtype is None else torch.autocast(self._device.type, self._dtype)
         with precision:
             if self._training_step is not None:
                 result = self._custom(batch)
@@ -81,7 +85,7 @@ class Work:
                 inputs, targets = _pair(batch)
                 outputs = self._model(inputs)
                 loss = cast("Callable[[Any, Any], Any]", self._loss_fn)(outputs, targets)
-                result = Result(loss, outputs, targets, {}, samples_in(batch))
+                result = Result(loss, outputs, targets, _NONE, batch)
         if not isinstance(result.loss, Tensor) or result.loss.numel() != 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # users err
             raise UnsupportedProblemError(
                 f"the loss is {_described(result.loss)}; it must be one number, a tensor with a gradient. "
@@ -92,13 +96,13 @@ class Work:
     def _custom(self, batch: Any) -> Result:
         given = cast("Callable[[Any, Any], Any]", self._training_step)(self._model, batch)
         if not isinstance(given, Mapping):
-            return Result(given, None, None, {}, samples_in(batch))
+            return Result(given, None, None, _NONE, batch)
         values = dict(cast("Mapping[str, Any]", given))
         if "loss" not in values:
             raise UnsupportedProblemError(
                 f"training_step returned a mapping with {sorted(values)}; it must hold the loss, as 'loss'."
             )
-        return Result(values.pop("loss"), None, None, values, samples_in(batch))
+        return Result(values.pop("loss"), None, None, values, batch)
 
 
 def _pair(batch: Any) -> Sequence[Any]:
@@ -134,15 +138,14 @@ def moved(batch: Any, device: torch.device) -> Any:
     """Return a batch on a device: tensors and anything else with `.to`, in dicts, lists and tuples however deep."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
-    if callable(getattr(batch, "to", None)):
+    if hasattr(batch, "to"):
         return batch.to(device)
-    if isinstance(batch, Mapping):
-        return {key: moved(value, device) for key, value in cast("Mapping[Any, Any]", batch).items()}
     if isinstance(batch, list | tuple):
         parts = [moved(part, device) for part in cast("Sequence[Any]", batch)]
-        if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-            return cast("Any", type(batch))(*parts)
-        return parts if isinstance(batch, list) else tuple(parts)
+        kind = cast("Any", type(batch))
+        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+    if isinstance(batch, Mapping):
+        return {key: moved(value, device) for key, value in cast("Mapping[Any, Any]", batch).items()}
     return batch
 
 
@@ -197,9 +200,10 @@ class Meter:
         values.update((name, function(outputs, targets)) for name, function in self._functions.items())
         if loss:
             values["loss"] = result.loss
+        samples = samples_in(result.batch)
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0) + _wide(name, value) * result.samples
-        self._samples += result.samples
+            self._sums[name] = self._sums.get(name, 0) + _wide(name, value) * samples
+        self._samples += samples
         for metric in self._objects.values():
             metric.update(outputs, targets)
 
