@@ -178,21 +178,11 @@ class Job:
 
 
 def jobs() -> list[Job]:
-    """Everything there is to record: the full runs, a seed after the other, then what a search may want to replay."""
+    """Everything there is to record: the full runs, a seed after the other, every second rate first; range tests."""
     every = range(len(TASKS[0].learning_rates))
     coarse_first = [*every[::2], *every[1::2]]
     full = [Job("full", task.name, seed, rate) for seed in SEEDS for rate in coarse_first for task in TASKS]
-    ranges = [Job("range", task.name, seed) for seed in SEEDS for task in TASKS]
-    # On a constant rate a short run is the beginning of the full one, which has been evaluated there.
-    short = [
-        Job("short", task.name, seed, rate, horizon)
-        for seed in SEEDS
-        for horizon in HORIZONS
-        for rate in every
-        for task in TASKS
-        if task.schedule != "constant"
-    ]
-    return full + ranges + short
+    return full + [Job("range", task.name, seed) for seed in SEEDS for task in TASKS]
 
 
 def read(directory: Path) -> dict[Job, dict[str, Any]]:

@@ -9,14 +9,15 @@ import msgspec
 import numpy as np
 
 from learnrate._diagnose import diagnose
-from learnrate._policy import loss_of
 from learnrate.response import Bowl, fit_bowl
-from learnrate.results import Recommendation, Response, SlowerCost, Trial, Verdict
-from learnrate.schedules import describe
+from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
+from learnrate.schedules import as_values, describe
+from learnrate.suggestions import analyse
 
 if TYPE_CHECKING:
     from learnrate._laboratory import Laboratory
     from learnrate._policy import Policy
+    from learnrate.curves import Array, Mode
 
 SLOWER = (1 / 3, 1 / 10)
 
@@ -47,7 +48,7 @@ def conclude(
         else [cost_of(bowl, winner.learning_rate * part, lab, winner) for part in SLOWER],
         yours=None if winner is None or bowl is None else _yours(bowl, lab, winner),
         trials=[_diagnosed(trial, lab) for trial in lab.trials],
-        range_test=policy.range_test,
+        range_test=_range_test(lab, policy),
         response=None if bowl is None else _drawn(bowl, sign),
         schedule=describe(lab.schedule),
         seed=lab.seed,
@@ -59,54 +60,55 @@ def conclude(
 
 
 def fit_response(lab: Laboratory, winner: Trial) -> Bowl:
-    """Fit the bowl of full-length trainings from the winner's curve and from the short trainings.
+    """Fit the bowl of full-length trainings from the winner's curve and from the trainings that went less far.
 
-    On the slow side progress depends on learning rate x steps alone, so what a rate reaches in a tenth of the horizon
-    is what a tenth of the rate reaches in all of it. On the fast side the differences between short trainings at
-    neighbouring rates carry over.
+    On the slow side progress depends on the sum of the learning rates alone, so what a rate has reached when the sum
+    is a tenth of the whole is what a tenth of the rate reaches in full length. On the fast side the lead that the
+    winner has over a faster training at the same step is expected to stay.
     """
     center = math.log10(winner.learning_rate)
-    best = loss_of(winner, lab.mode)
-    points = [(center, best), *_slower_points(lab, winner), *_faster_points(lab, center, best)]
-    broken = [math.log10(trial.learning_rate) for trial in lab.trials if not math.isfinite(loss_of(trial, lab.mode))]
     sign = 1 if lab.mode == "min" else -1
+    losses = {trial.number: sign * best_so_far(trial, lab.metric, lab.mode) for trial in lab.trials}
+    points = [(center, float(losses[winner.number][-1]))]
+    for trial in lab.trials:
+        x = math.log10(trial.learning_rate)
+        if x <= center:
+            points += _slower_points(lab, trial, losses[trial.number], center)
+        elif held(trial, lab):
+            points.append((x, _faster_loss(trial, losses[trial.number], winner, losses[winner.number])))
+    broken = [math.log10(trial.learning_rate) for trial in lab.trials if not held(trial, lab)]
     untrained = None if lab.untrained_value is None else sign * lab.untrained_value
     return fit_bowl(points, bottom=center, untrained=untrained, broken=broken, noise=noise_of(lab, winner))
 
 
-def _slower_points(lab: Laboratory, winner: Trial) -> list[tuple[float, float]]:
-    center = math.log10(winner.learning_rate)
-    if describe(lab.schedule)["name"] == "constant":
-        sign = 1 if lab.mode == "min" else -1
-        values = np.fmin.accumulate(sign * winner.curve.values(lab.metric))
-        parts = winner.curve.epochs / lab.epochs
-        return [
-            (center + math.log10(part), float(value))
-            for part, value in zip(parts, values, strict=True)
-            if part < 1 and math.isfinite(value)
-        ]
-    points: list[tuple[float, float]] = []
-    for trial in lab.trials:
-        loss = loss_of(trial, lab.mode)
-        x = math.log10(trial.learning_rate)
-        if trial.stage in ("screen", "refine") and math.isfinite(loss) and x <= center:
-            points.append((x + math.log10(trial.horizon / lab.epochs), loss))
-    return points
+def best_so_far(trial: Trial, metric: str, mode: Mode) -> Array:
+    """Return the best value that each row of a trial, or any row before it, has reached."""
+    if metric not in trial.curve.metrics:
+        return np.full(len(trial.curve), np.nan)
+    values = trial.curve.values(metric)
+    return np.fmin.accumulate(values) if mode == "min" else np.fmax.accumulate(values)
 
 
-def _faster_points(lab: Laboratory, center: float, best: float) -> list[tuple[float, float]]:
-    lengths = [trial.horizon for trial in lab.trials if trial.stage == "refine"]
-    probes = sorted(
-        (math.log10(trial.learning_rate), loss_of(trial, lab.mode))
-        for trial in lab.trials
-        if trial.stage == "refine" and trial.horizon == max(lengths) and math.isfinite(loss_of(trial, lab.mode))
-    )
-    if not probes:
-        return []
-    x = np.array([probe[0] for probe in probes])
-    loss = np.array([probe[1] for probe in probes])
-    reference = float(np.interp(center, x, loss))
-    return [(float(a), best + max(float(b) - reference, 0.0)) for a, b in zip(x, loss, strict=True) if a > center]
+def held(trial: Trial, lab: Laboratory) -> bool:
+    """Return whether a training held: it did not diverge, and was never worse than no training at all."""
+    if trial.state is not TrialState.COMPLETE or lab.metric not in trial.curve.metrics:
+        return False
+    if lab.untrained_value is None:
+        return True
+    values = trial.curve.values(lab.metric)
+    return bool((values <= lab.untrained_value).all() if lab.mode == "min" else (values >= lab.untrained_value).all())
+
+
+def _slower_points(lab: Laboratory, trial: Trial, losses: Array, center: float) -> list[tuple[float, float]]:
+    sums = np.cumsum(as_values(lab.schedule(1.0, lab.total_steps), 0, lab.total_steps))
+    steps = np.round(trial.curve.epochs * lab.problem.steps_per_epoch).astype(int)
+    x = math.log10(trial.learning_rate) + np.log10(np.maximum(sums[steps - 1] / sums[-1], 1e-12))
+    return [(float(a), float(b)) for a, b in zip(x, losses, strict=True) if a < center and math.isfinite(b)]
+
+
+def _faster_loss(trial: Trial, losses: Array, winner: Trial, best: Array) -> float:
+    behind = float(losses[-1]) - float(np.interp(trial.curve.epochs[-1], winner.curve.epochs, best))
+    return float(best[-1]) + max(behind, 0.0)
 
 
 def noise_of(lab: Laboratory, winner: Trial) -> float:
@@ -126,6 +128,28 @@ def cost_of(bowl: Bowl, learning_rate: float, lab: Laboratory, winner: Trial) ->
         value=loss if lab.mode == "min" else -loss,
         cost=bowl.cost(x),
         more_epochs=lab.epochs * (slower - 1) if slower >= 1 else None,
+    )
+
+
+def _range_test(lab: Laboratory, policy: Policy) -> RangeTest | None:
+    if policy.ramped is None:
+        return None
+    rates, losses = policy.ramped
+    seen = analyse(rates, losses)
+    return RangeTest(
+        learning_rates=rates,
+        losses=losses,
+        smoothed=seen.smoothed,
+        loss_changes=seen.loss_changes,
+        metric="loss",
+        suggestions=seen.suggestions,
+        learning_rate=None,
+        verdict=seen.verdict,
+        cliff=seen.cliff,
+        seed=lab.seed,
+        cost=lab.cost(len(losses), 0),
+        seconds=0.0,
+        warnings=seen.warnings,
     )
 
 

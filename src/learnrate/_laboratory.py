@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from learnrate.curves import LearningCurve, Mode
+from learnrate._shelf import Shelf
+from learnrate.curves import Array, LearningCurve, Mode
 from learnrate.engines.local import LocalEngine
 from learnrate.errors import UnknownMetricError
 from learnrate.results import Trial, TrialState
-from learnrate.training import Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
+from learnrate.suggestions import broken_at
+from learnrate.training import BLOCK, Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from learnrate.schedules import ScheduleMaker
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 
 class Laboratory:
-    """Runs trials of one problem, all from the same initial state.
+    """Runs trials of one problem, all from the same initial state over the same batches.
+
+    A trial is trained on the full schedule up to some step, and may be continued from there as if it had never
+    stopped, so that a short training is the beginning of the long one and nothing is trained twice.
 
     Args:
         problem: What is trained.
@@ -38,6 +42,7 @@ class Laboratory:
         schedule: Makes the schedule of a learning rate and a number of steps.
         metric: The deciding metric; "val_loss" gives way to "loss" where nothing is validated.
         mode: Whether the metric is better when small ("min") or large ("max").
+        seed: Of every trial.
         budget: What may be spent, in full runs; None for no limit.
         study: Remembers finished segments; None for no study.
         engine: Where segments are trained; None for this process.
@@ -70,15 +75,15 @@ class Laboratory:
         self.untrained: dict[str, float] = {}
         self.spent = 0.0
         self.total_steps = epochs * problem.steps_per_epoch
-        self._study = study
+        self.study = study
         self._engine = engine or LocalEngine()
         self._on_event = on_event
-        self._shelf = _Shelf(problem, study)
+        self.shelf = Shelf(problem, study)
         self._initial: Snapshot = None
         self._stage = ""
         evaluation_steps = float(getattr(problem, "evaluation_steps", 0.0))
-        self._evaluation_cost = evaluation_steps / (self.total_steps + epochs * evaluation_steps)
-        self._step_cost = 1 / (self.total_steps + epochs * evaluation_steps)
+        self._run_steps = self.total_steps + epochs * evaluation_steps
+        self._evaluation_steps = evaluation_steps
 
     def __enter__(self) -> Self:
         self._initial = self.problem.snapshot()
@@ -99,7 +104,7 @@ class Laboratory:
             self.problem.restore(self._initial)
         finally:
             self._initial = None
-            self._shelf.close()
+            self.shelf.close()
 
     @property
     def untrained_value(self) -> float | None:
@@ -107,90 +112,92 @@ class Laboratory:
         value = self.untrained.get(self.metric)
         return None if value is None or not math.isfinite(value) else value
 
-    def cost(self, steps: float, evaluations: int = 1) -> float:
+    def cost(self, steps: float, evaluations: int) -> float:
         """Return what so many steps and evaluations cost, in full training runs."""
-        return steps * self._step_cost + evaluations * self._evaluation_cost
+        return (steps + evaluations * self._evaluation_steps) / self._run_steps
 
-    def training_cost(self, steps: int) -> float:
-        """Return what a training of so many steps costs: the steps, and the evaluation of each epoch and of its end."""
-        return self.cost(steps, math.ceil(steps / self.problem.steps_per_epoch))
+    def training_cost(self, first_step: int, last_step: int) -> float:
+        """Return what training costs from one step to another: steps, and an evaluation at each epoch and the end."""
+        per_epoch = self.problem.steps_per_epoch
+        if last_step <= first_step:
+            return 0.0
+        evaluations = last_step // per_epoch - first_step // per_epoch + (last_step % per_epoch > 0)
+        return self.cost(last_step - first_step, evaluations)
 
     def announce(self, stage: str) -> None:
         """Tell that a stage of the work begins, in words."""
         self._stage = stage
-        self._tell(EventKind.STAGE)
+        self.tell(EventKind.STAGE)
 
     def steps(self, fraction: float) -> int:
         """Return a fraction of the horizon in steps, at least one and at most all of them."""
         return min(max(round(fraction * self.total_steps), 1), self.total_steps)
 
-    def restart(self, learning_rate: float, epochs: float, seed: int) -> None:
-        """Put the problem into the state in which a fresh training begins."""
+    def steps_of(self, trial: Trial) -> int:
+        """Return how many steps a trial has been trained for."""
+        return round(trial.epochs * self.problem.steps_per_epoch)
+
+    def start(self, learning_rate: float, last_step: int, *, stage: str) -> Trial:
+        """Train a new trial from the initial state up to a step of the full schedule."""
+        return self._train(len(self.trials), learning_rate, 0, last_step, stage)
+
+    def resume(self, trial: Trial, last_step: int, *, stage: str) -> Trial:
+        """Continue a trial up to a later step, from where it was left."""
+        return self._train(trial.number, trial.learning_rate, self.steps_of(trial), last_step, stage)
+
+    def best_weights(self, trial: Trial) -> Snapshot | None:
+        """Return the weights of a trial's best epoch; drop those of every other."""
+        best = trial.curve.best(self.deciding(trial.curve.metrics), self.mode)
+        if best is None:
+            return None
+        place = (trial.number, self.step_at(best.epoch))
+        weights = self.shelf.get(*place)
+        self.shelf.keep_only(place)
+        return weights
+
+    def ramp(self, learning_rates: Array) -> Array:
+        """Train a step at each of these rates, in turn, from the initial state; stop where it broke.
+
+        Returns the losses of the steps that were made: fewer than the rates where training broke.
+        """
+        key = f"range test/{len(learning_rates)}/{learning_rates[0]!r}-{learning_rates[-1]!r}/{self.seed}"
+        known = None if self.study is None else self.study.recall(key)
+        losses = known.curve.values("loss") if known is not None else self._ramp(learning_rates)
+        self.spent += self.cost(len(losses), 0)
+        if self.study is not None and known is None:
+            self.study.finish(key, _ramp_trial(learning_rates, losses, self.seed))
+        return losses
+
+    def _ramp(self, learning_rates: Array) -> Array:
+        self._restart(float(learning_rates[-1]))
+        per_epoch = self.problem.steps_per_epoch
+        losses = np.empty(0)
+        while len(losses) < len(learning_rates):
+            step = len(losses)
+            end = min(step + BLOCK // 8, (step // per_epoch + 1) * per_epoch, len(learning_rates))
+            losses = np.concatenate([losses, self.problem.train(learning_rates[step:end])["loss"]])
+            if broken_at(losses, complete=False) is not None:
+                break
+        return losses
+
+    def _restart(self, learning_rate: float) -> None:
         self.problem.restore(self._initial)
         begin = getattr(self.problem, "begin", None)
         if begin is not None:
-            begin(learning_rate, epochs, seed)
-
-    def train(
-        self, learning_rate: float, steps: int, *, stage: str, keep_best: bool = False, seed: int | None = None
-    ) -> Trial:
-        """Train once from the initial state, the schedule running over these steps."""
-        segment = Segment(
-            trial=len(self.trials),
-            learning_rate=learning_rate,
-            first_step=0,
-            last_step=steps,
-            total_steps=steps,
-            seed=self.seed if seed is None else seed,
-            stage=stage,
-        )
-        trial = self._recall(segment, needs_weights=keep_best) or self._run(segment, keep_best=keep_best)
-        self.trials.append(trial)
-        self.spent += self.cost_of(trial)
-        self._check_metric(trial)
-        self._tell(EventKind.TRIAL_FINISHED, trial)
-        return trial
-
-    def cost_of(self, trial: Trial) -> float:
-        """Return what a trial cost in full training runs: its steps, and its evaluations."""
-        evaluations = len(trial.curve) - (trial.state is TrialState.DIVERGED)
-        return self.cost(trial.epochs * self.problem.steps_per_epoch, max(evaluations, 0))
-
-    def best_weights(self, trial: Trial) -> Snapshot | None:
-        """Return the weights of a trial's best epoch, where they were kept."""
-        return self._shelf.get(trial.number)
-
-    def count(self, steps: float, evaluations: int) -> None:
-        """Add work that is no trial to what was spent."""
-        self.spent += self.cost(steps, evaluations)
-
-    def recall(self, key: str) -> Trial | None:
-        """Return what the study remembers under a key, if there is a study and it does."""
-        return None if self._study is None else self._study.recall(key)
-
-    def remember(self, key: str, trial: Trial) -> None:
-        """Write a finished piece of work into the study, if there is one."""
-        if self._study is not None:
-            self._study.finish(key, trial)
+            begin(learning_rate, self.epochs, self.seed)
 
     def _look_before_training(self) -> None:
         self.untrained = dict(self.problem.evaluate())
-        self.count(0, 1)
+        self.spent += self.cost(0, 1)
         if getattr(self.problem, "constant_rate_only", False) or self.metric in self.untrained:
             return
-        self.restart(self._any_rate(), self.epochs, self.seed)
-        known = dict(self.untrained) | dict.fromkeys(self.problem.train(np.array([self._any_rate()])), math.nan)
+        rate = float(getattr(self.problem, "learning_rate", None) or 1e-6)
+        self._restart(rate)
+        reported = self.problem.train(np.array([rate]))
         self.problem.restore(self._initial)
-        self._choose_metric(known)
+        self._choose_metric([*self.untrained, *reported])
 
-    def _any_rate(self) -> float:
-        return float(getattr(self.problem, "learning_rate", None) or 1e-6)
-
-    def _check_metric(self, trial: Trial) -> None:
-        if len(trial.curve) and trial.state is not TrialState.DIVERGED:
-            self._choose_metric(trial.curve.metrics)
-
-    def _choose_metric(self, known: Any) -> None:
+    def _choose_metric(self, known: Iterable[str]) -> None:
         if self.metric in known:
             return
         if self.metric == "val_loss" and "loss" in known:
@@ -203,120 +210,140 @@ class Laboratory:
         msg = f"no metric is named {self.metric!r}; the training reports {names}: pass one of these as metric="
         raise UnknownMetricError(msg)
 
-    def _recall(self, segment: Segment, *, needs_weights: bool) -> Trial | None:
-        trial = self.recall(segment.key)
-        if trial is not None and needs_weights and trial.value is not None:
-            self._shelf.load(trial.number)
-        return trial
-
-    def _run(self, segment: Segment, *, keep_best: bool) -> Trial:
-        epochs = segment.total_steps / self.problem.steps_per_epoch
-        started = time.perf_counter()
-        rows: list[Row] = []
-        trial = self._trial(segment, rows, TrialState.RUNNING, started)
-        if self._study is not None:
-            self._study.start(trial, segment.key)
-        self._tell(EventKind.TRIAL_STARTED, trial)
-
-        def on_row(row: Row) -> None:
-            better = keep_best and self._improves(rows, row)
-            rows.append(row)
-            if better:
-                self._shelf.put(segment.trial, self.problem.snapshot())
-            if self._study is not None:
-                self._study.record(segment.trial, row.epoch, row.metrics)
-            self._tell(EventKind.EPOCH, self._trial(segment, rows, TrialState.RUNNING, started))
-
-        self.restart(segment.learning_rate, epochs, segment.seed)
-        diverged = self._engine.train(self.problem, segment, self.schedule, on_row)
-        diverged = diverged or not math.isfinite(rows[-1].metrics.get(self._deciding(rows[-1]), math.nan))
-        trial = self._trial(segment, rows, TrialState.DIVERGED if diverged else TrialState.COMPLETE, started)
-        if keep_best:
-            self._shelf.persist(segment.trial)
-        self.remember(segment.key, trial)
-        return trial
-
-    def _deciding(self, row: Row) -> str:
-        return self.metric if self.metric in row.metrics or self.metric != "val_loss" else "loss"
-
-    def _improves(self, rows: list[Row], row: Row) -> bool:
-        metric = self._deciding(row)
-        value = row.metrics.get(metric, math.nan)
-        if row.diverged or not math.isfinite(value):
-            return False
-        before = LearningCurve.from_rows([(old.epoch, old.metrics) for old in rows])
-        best = before.best(metric, self.mode) if metric in before.metrics else None
-        return best is None or (value < best.value if self.mode == "min" else value > best.value)
-
-    def _trial(self, segment: Segment, rows: list[Row], state: TrialState, started: float) -> Trial:
-        curve = LearningCurve.from_rows([(row.epoch, row.metrics) for row in rows])
-        metric = self._deciding(rows[-1]) if rows else self.metric
-        best = curve.best(metric, self.mode) if metric in curve.metrics else None
-        return Trial(
-            number=segment.trial,
-            hyperparameters={"learning_rate": segment.learning_rate},
-            state=state,
-            curve=curve,
-            value=None if best is None else best.value,
-            seed=segment.seed,
-            seconds=time.perf_counter() - started,
-            epochs=rows[-1].epoch if rows else 0.0,
-            horizon=segment.total_steps / self.problem.steps_per_epoch,
-            stage=segment.stage,
+    def _train(self, number: int, learning_rate: float, first_step: int, last_step: int, stage: str) -> Trial:
+        segment = Segment(
+            trial=number,
+            learning_rate=learning_rate,
+            first_step=first_step,
+            last_step=last_step,
+            total_steps=self.total_steps,
+            seed=self.seed,
+            stage=stage,
         )
+        before = self.trials[number] if first_step else None
+        known = None if self.study is None else self.study.recall(segment.key)
+        trial = self._run(segment, before) if known is None else known
+        self.spent += self._cost_since(before, trial)
+        self.trials[number : number + 1] = [trial]
+        if trial.state is not TrialState.DIVERGED:
+            self._choose_metric(trial.curve.metrics)
+        self.tell(EventKind.TRIAL_FINISHED, trial)
+        return trial
 
-    def _tell(self, kind: EventKind, trial: Trial | None = None) -> None:
+    def _run(self, segment: Segment, before: Trial | None) -> Trial:
+        work = _Work(self, segment, before)
+        if self.study is not None:
+            self.study.start(work.trial(TrialState.RUNNING), segment.key)
+        self.tell(EventKind.TRIAL_STARTED, work.trial(TrialState.RUNNING))
+        if before is None:
+            self._restart(segment.learning_rate)
+        else:
+            self.problem.restore(self.shelf.get(segment.trial, segment.first_step))
+        diverged = self._engine.train(self.problem, segment, self.schedule, work.on_row)
+        trial = work.trial(TrialState.DIVERGED if diverged or work.lost else TrialState.COMPLETE)
+        if trial.state is TrialState.COMPLETE:
+            self.shelf.put(segment.trial, segment.last_step, self.problem.snapshot)
+        wanted = {segment.last_step} | ({work.best_step} if work.best_step else set())
+        self.shelf.settle(segment.trial, wanted)
+        if self.study is not None:
+            self.study.finish(segment.key, trial)
+        return trial
+
+    def _cost_since(self, before: Trial | None, trial: Trial) -> float:
+        rows = len(trial.curve) - (0 if before is None else len(before.curve))
+        evaluations = max(rows - (trial.state is TrialState.DIVERGED), 0)
+        return self.cost(self.steps_of(trial) - (0 if before is None else self.steps_of(before)), evaluations)
+
+    def deciding(self, known: Iterable[str]) -> str:
+        return self.metric if self.metric in known or self.metric != "val_loss" else "loss"
+
+    def step_at(self, epoch: float) -> int:
+        return round(epoch * self.problem.steps_per_epoch)
+
+    def tell(self, kind: EventKind, trial: Trial | None = None) -> None:
         if self._on_event is not None:
             self._on_event(Event(kind=kind, message=self._stage, spent=self.spent, budget=self.budget, trial=trial))
 
 
-class _Shelf:
-    """Keeps one snapshot a trial: the newest in memory, those before it in files."""
+class _Work:
+    """One segment being trained: its rows so far, the best among them, and the weights there."""
 
-    def __init__(self, problem: Trainable, study: Study | None) -> None:
-        self._problem = problem
-        self._study = study
-        self._newest: tuple[int, Snapshot] | None = None
-        self._files: dict[int, Path] = {}
-        self._folder = contextlib.ExitStack()
+    def __init__(self, lab: Laboratory, segment: Segment, before: Trial | None) -> None:
+        self._lab = lab
+        self._segment = segment
+        self._started = time.perf_counter()
+        self._seconds = 0.0 if before is None else before.seconds
+        curve = None if before is None else before.curve
+        self._rows: list[Row] = []
+        if curve is not None:
+            for place, epoch in enumerate(curve.epochs):
+                metrics = {name: float(values[place]) for name, values in curve.metrics.items()}
+                self._rows.append(Row(float(epoch), metrics, diverged=False))
+        self.best_step: int | None = None
+        self._best = math.inf
+        for row in self._rows:
+            self._improves(row)
 
-    def put(self, trial: int, snapshot: Snapshot) -> None:
-        if self._newest is not None and self._newest[0] != trial and self._newest[0] not in self._files:
-            self._write(*self._newest)
-        self._newest = (trial, snapshot)
+    @property
+    def lost(self) -> bool:
+        """Whether the deciding metric ended as no number."""
+        return not math.isfinite(self._loss(self._rows[-1]))
 
-    def get(self, trial: int) -> Snapshot | None:
-        if self._newest is not None and self._newest[0] == trial:
-            return self._newest[1]
-        return self._problem.load(self._files[trial]) if trial in self._files else None
+    def on_row(self, row: Row) -> None:
+        """Take a row: keep the weights if it is the best, write it down, tell it."""
+        lab, number = self._lab, self._segment.trial
+        self._rows.append(row)
+        previous = self.best_step
+        if self._improves(row) and self.best_step is not None:
+            lab.shelf.put(number, self.best_step, lab.problem.snapshot)
+            if previous is not None and previous != self._segment.first_step:
+                lab.shelf.drop(number, previous)
+        if lab.study is not None:
+            lab.study.record(number, row.epoch, row.metrics)
+        lab.tell(EventKind.EPOCH, self.trial(TrialState.RUNNING))
 
-    def persist(self, trial: int) -> None:
-        """Write a trial's snapshot into the study, so that a later process finds it."""
-        if self._study is not None and self._newest is not None and self._newest[0] == trial:
-            self._write(*self._newest)
+    def _loss(self, row: Row) -> float:
+        value = row.metrics.get(self._lab.deciding(row.metrics), math.nan)
+        return value if self._lab.mode == "min" else -value
 
-    def load(self, trial: int) -> None:
-        """Find a trial's snapshot in the study."""
-        file = None if self._study is None else self._study.checkpoint(f"trial-{trial}")
-        if file is not None:
-            self._files[trial] = file
+    def _improves(self, row: Row) -> bool:
+        loss = self._loss(row)
+        if row.diverged or not loss < self._best or not math.isfinite(loss):
+            return False
+        self._best = loss
+        self.best_step = self._lab.step_at(row.epoch)
+        return True
 
-    def _write(self, trial: int, snapshot: Snapshot) -> None:
-        if self._study is not None:
-            name = f"trial-{trial}"
-            self._study.write_checkpoint(name, lambda path: self._problem.save(snapshot, path))
-            self.load(trial)
-            return
-        if not self._files:
-            self._root = Path(self._folder.enter_context(tempfile.TemporaryDirectory(prefix="learnrate-")))
-        path = self._root / f"trial-{trial}"
-        self._problem.save(snapshot, path)
-        self._files[trial] = path
+    def trial(self, state: TrialState) -> Trial:
+        """The trial as it stands."""
+        lab, segment = self._lab, self._segment
+        value = self._best if lab.mode == "min" else -self._best
+        return Trial(
+            number=segment.trial,
+            hyperparameters={"learning_rate": segment.learning_rate},
+            state=state,
+            curve=LearningCurve.from_rows([(row.epoch, row.metrics) for row in self._rows]),
+            value=value if math.isfinite(value) else None,
+            seed=segment.seed,
+            seconds=self._seconds + time.perf_counter() - self._started,
+            epochs=self._rows[-1].epoch if self._rows else 0.0,
+            horizon=float(lab.epochs),
+            stage=segment.stage,
+        )
 
-    def close(self) -> None:
-        self._newest = None
-        self._files = {}
-        self._folder.close()
+
+def _ramp_trial(learning_rates: Array, losses: Array, seed: int) -> Trial:
+    curve = LearningCurve(epochs=np.arange(1.0, len(losses) + 1), metrics={"loss": losses})
+    return Trial(
+        number=-1,
+        hyperparameters={"learning_rate": float(learning_rates[-1])},
+        state=TrialState.COMPLETE,
+        curve=curve,
+        value=None,
+        seed=seed,
+        seconds=0.0,
+        stage="range test",
+    )
 
 
 def open_study(

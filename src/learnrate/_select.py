@@ -37,16 +37,17 @@ def select(
 ) -> Recommendation:
     """Find the learning rate to use, say how sure that is, and what it costs to use another.
 
-    Four stages: a short range test finds where training breaks; short trainings half a decade apart find the
-    neighbourhood; longer ones a quarter of a decade apart find the place in it; the winner is trained at full length.
-    All trainings start from the same weights and see the same batches in the same order, so that they compare. The
-    problem is left as it was found; `problem.restore(answer.best)` loads the winner's weights.
+    A short range test finds where training breaks. From well below, trainings half a decade apart are begun and
+    left at a sixteenth of the horizon; those a quarter of a decade apart around the best go on to an eighth; the two
+    that promise most to 0.3; the better one to the end. Each is the beginning of a full training on the schedule
+    asked for, from the same weights over the same batches, so that small differences count and nothing is trained
+    twice. What is left of the budget goes into full trainings of the winner's neighbours. The problem is left as it
+    was found; `problem.restore(answer.best)` loads the winner's weights.
 
     Args:
         problem: What to train, a `Trainable`.
         epochs: How many epochs the training is meant to have.
-        schedule: Makes the schedule from a peak and a number of steps, as `learnrate.schedules.cosine` does; short
-            trainings run the whole schedule in the time that they have.
+        schedule: Makes the schedule from a peak and a number of steps, as `learnrate.schedules.cosine` does.
         budget: What may be spent, in full training runs, the winner's own included: at least 1. 2 is where the answer
             becomes reliable; more goes into full-length comparisons.
         metric: The deciding metric. Where nothing is validated, "val_loss" gives way to the training loss, with a
@@ -102,7 +103,8 @@ def select(
             on_event=on_event,
         ) as lab,
     ):
-        policy = Policy(lab, low, high, start=getattr(problem, "learning_rate", None) or 1e-3)
+        can_ramp = not getattr(problem, "constant_rate_only", False)
+        policy = Policy(lab, low, high, getattr(problem, "learning_rate", None) or 1e-3, can_ramp=can_ramp)
         winner = policy.run()
         answer = conclude(lab, policy, winner, settings, time.perf_counter() - started)
         if record is not None:

@@ -99,13 +99,13 @@ def sweep(
     ):
         lab.announce(f"training at {len(rates)} learning rates")
         for rate in rates:
-            lab.train(rate, lab.total_steps, stage="sweep")
+            lab.start(rate, lab.total_steps, stage="sweep")
         for _ in range(refine):
             rate = _between_the_best(lab.trials, lab.mode)
             if rate is None:
                 break
             lab.announce("refining around the best")
-            lab.train(rate, lab.total_steps, stage="refine")
+            lab.start(rate, lab.total_steps, stage="refine")
         result = _conclude(lab, settings, time.perf_counter() - started)
         if record is not None:
             record.set_result(result.to_json())

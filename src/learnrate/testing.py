@@ -1,4 +1,4 @@
-"""The check that every adapter passes: run it on a Trainable of your own before you trust a verb's answer about it."""
+"""For those who write an adapter: the check that every adapter passes, and a Trainable with a known optimum."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from learnrate._quadratic import QuadraticTrainable
 from learnrate.training import Trainable, require_trainable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+__all__ = ["QuadraticTrainable", "check_trainable"]
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -1,0 +1,108 @@
+"""Snapshots of a verb's trials: two in memory, the others in files, all in the study's folder where there is one."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from learnrate.study import Study
+    from learnrate.training import Snapshot, Trainable
+
+IN_MEMORY = 2
+"""With the initial state that makes three copies of a model and its optimizer."""
+
+Place = tuple[int, int]
+
+
+class Shelf:
+    """Keeps snapshots by (trial, step).
+
+    Args:
+        problem: Saves and loads snapshots.
+        study: Where they are written; None for a temporary folder, and only for those that memory does not take.
+    """
+
+    def __init__(self, problem: Trainable, study: Study | None) -> None:
+        self._problem = problem
+        self._study = study
+        self._memory: dict[Place, Snapshot] = {}
+        self._files: dict[Place, Path] = {}
+        self._exit = ExitStack()
+        self._folder: Path | None = None
+
+    def put(self, trial: int, step: int, snapshot: Callable[[], Snapshot]) -> None:
+        """Take a snapshot unless there is one of this place already."""
+        if (trial, step) in self._memory:
+            return
+        while len(self._memory) >= IN_MEMORY:
+            oldest = next(iter(self._memory))
+            self._write(oldest)
+            del self._memory[oldest]
+        self._memory[trial, step] = snapshot()
+
+    def get(self, trial: int, step: int) -> Snapshot:
+        """Return the snapshot of a place, from memory or from its file."""
+        place = (trial, step)
+        if place in self._memory:
+            return self._memory[place]
+        file = self._files.get(place)
+        if file is None and self._study is not None:
+            file = self._study.checkpoint(_name(place))
+        if file is None:
+            msg = f"no snapshot of trial {trial} at step {step}"
+            raise KeyError(msg)
+        return self._problem.load(file)
+
+    def drop(self, trial: int, step: int) -> None:
+        """Forget a place."""
+        place = (trial, step)
+        self._memory.pop(place, None)
+        file = self._files.pop(place, None)
+        if self._study is not None:
+            self._study.drop_checkpoint(_name(place))
+        elif file is not None:
+            file.unlink(missing_ok=True)
+
+    def settle(self, trial: int, steps: set[int]) -> None:
+        """Keep a trial's snapshots of these steps alone, safely written where there is a study."""
+        for place in [*self._memory, *self._files]:
+            if place[0] == trial and place[1] not in steps:
+                self.drop(*place)
+        if self._study is not None:
+            for place in self._memory:
+                if place[0] == trial:
+                    self._write(place)
+
+    def keep_only(self, kept: Place) -> None:
+        """Forget all places but one."""
+        for place in {*self._memory, *self._files} - {kept}:
+            self.drop(*place)
+
+    def close(self) -> None:
+        """Forget all that is not in the study."""
+        self._memory.clear()
+        self._files.clear()
+        self._exit.close()
+
+    def _write(self, place: Place) -> None:
+        if place in self._files:
+            return
+        if self._study is not None:
+            self._study.write_checkpoint(_name(place), lambda path: self._problem.save(self._memory[place], path))
+            written = self._study.checkpoint(_name(place))
+        else:
+            if self._folder is None:
+                self._folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="learnrate-")))
+            written = self._folder / _name(place)
+            self._problem.save(self._memory[place], written)
+        if written is not None:
+            self._files[place] = written
+
+
+def _name(place: Place) -> str:
+    return f"trial-{place[0]}-step-{place[1]}"

@@ -1,0 +1,243 @@
+"""`select` and `sweep` on the noisy quadratic, whose optimum and cliff are known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from learnrate import schedules
+from learnrate._select import select
+from learnrate._sweep import sweep
+from learnrate.errors import InvalidArgumentError, UnknownMetricError, UnsupportedProblemError
+from learnrate.results import Recommendation, TrialState, Verdict
+from learnrate.testing import QuadraticTrainable
+
+
+def state_of(problem: QuadraticTrainable) -> Any:
+    snapshot = problem.snapshot()
+    return [np.array(part).tolist() for part in snapshot]
+
+
+def without_times(answer: Recommendation) -> str:
+    quick = [msgspec.structs.replace(trial, seconds=0.0) for trial in answer.trials]
+    test = answer.range_test and msgspec.structs.replace(answer.range_test, seconds=0.0)
+    return msgspec.structs.replace(answer, seconds=0.0, trials=quick, range_test=test).to_json()
+
+
+class Stubborn(QuadraticTrainable):
+    """A quadratic whose training fails in the way a test asks, after some steps."""
+
+    def __init__(self, *, after: int, error: BaseException | None = None, loss: float | None = None) -> None:
+        super().__init__()
+        self.after, self.error, self.loss, self.steps = after, error, loss, 0
+
+    def train(self, learning_rates: Any) -> Any:
+        report = dict(super().train(learning_rates))
+        self.steps += len(learning_rates)
+        if self.steps > self.after:
+            if self.error is not None:
+                raise self.error
+            report["loss"] = np.full(len(learning_rates), self.loss)
+        return report
+
+
+@pytest.fixture(scope="module")
+def answer() -> Recommendation:
+    return select(QuadraticTrainable(), epochs=20)
+
+
+def test_the_answer_is_nearly_as_good_as_the_best_of_a_dense_sweep(answer: Recommendation) -> None:
+    dense = sweep(QuadraticTrainable(), np.geomspace(1e-3, 1.9, 30), epochs=20)
+    assert answer.value is not None
+    assert dense.value is not None
+    assert dense.untrained is not None
+    assert (answer.value - dense.value) / (dense.untrained - dense.value) < 0.02
+
+
+def test_the_answer_lies_inside_its_interval_below_the_cliff(answer: Recommendation) -> None:
+    assert answer.verdict is Verdict.FOUND
+    assert answer.interval is not None
+    assert answer.learning_rate is not None
+    assert answer.interval[0] <= answer.learning_rate <= answer.interval[1]
+    assert answer.largest_stable_learning_rate is not None
+    assert answer.interval[1] <= answer.largest_stable_learning_rate * 1.001
+    assert QuadraticTrainable().cliff / 2 <= answer.largest_stable_learning_rate <= QuadraticTrainable().cliff * 2
+
+
+@pytest.mark.parametrize("budget", [1.0, 1.3, 2.0, 5.0])
+def test_the_cost_stays_within_the_budget_by_one_epoch(budget: float) -> None:
+    answer = select(QuadraticTrainable(), epochs=20, budget=budget)
+    assert answer.cost <= budget + 1 / 20
+    assert answer.learning_rate is not None
+
+
+def test_slower_rates_cost_more_the_slower_they_are(answer: Recommendation) -> None:
+    third, tenth = answer.slower_costs
+    assert answer.learning_rate is not None
+    assert third.learning_rate == pytest.approx(answer.learning_rate / 3)
+    assert tenth.learning_rate == pytest.approx(answer.learning_rate / 10)
+    assert 0 <= third.cost <= tenth.cost
+
+
+def test_the_problem_is_left_as_it_was_found() -> None:
+    problem = QuadraticTrainable()
+    problem.train(np.full(3, 0.01))
+    before = state_of(problem)
+    select(problem, epochs=5)
+    assert state_of(problem) == before
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the data are gone"), KeyboardInterrupt()])
+@pytest.mark.parametrize("after", [0, 7, 150])
+def test_an_error_of_the_users_comes_through_and_the_problem_is_left_as_it_was(
+    error: BaseException, after: int
+) -> None:
+    problem = Stubborn(after=after, error=error)
+    before = state_of(problem)
+    with pytest.raises(type(error)) as caught:
+        select(problem, epochs=10)
+    assert caught.value is error
+    assert state_of(problem) == before
+
+
+def test_restoring_the_best_weights_gives_the_value_that_was_promised() -> None:
+    problem = QuadraticTrainable()
+    answer = select(problem, epochs=10)
+    problem.restore(answer.best)
+    assert problem.evaluate()["val_loss"] == answer.value
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    first, second = (select(QuadraticTrainable(), epochs=8, seed=3) for _ in range(2))
+    assert without_times(first) == without_times(second)
+
+
+@pytest.mark.parametrize("name", ["cosine", "step", "one_cycle", "linear"])
+def test_any_schedule_is_trained_as_it_is_named(name: str) -> None:
+    answer = select(QuadraticTrainable(), epochs=10, schedule=schedules.by_name(name))
+    assert answer.schedule["name"] == name
+    assert answer.learning_rate is not None
+    assert answer.learning_rate < QuadraticTrainable().cliff * 30
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_where_every_learning_rate_diverges_the_verdict_says_so(loss: float) -> None:
+    problem = Stubborn(after=0, loss=loss)
+    before = state_of(problem)
+    answer = select(problem, epochs=5)
+    assert answer.learning_rate is None
+    assert answer.verdict is Verdict.ALL_DIVERGED
+    assert {trial.state for trial in answer.trials} == {TrialState.DIVERGED}
+    assert state_of(problem) == before
+
+
+def test_a_range_that_ends_before_the_best_rate_is_called_too_narrow() -> None:
+    answer = select(QuadraticTrainable(), epochs=10, max_learning_rate=1e-2)
+    assert answer.verdict is Verdict.TOO_NARROW_RIGHT
+    assert answer.learning_rate == pytest.approx(1e-2, rel=0.5)
+
+
+def test_a_metric_to_be_maximised_gives_the_same_rate() -> None:
+    class Gain(QuadraticTrainable):
+        def evaluate(self) -> Any:
+            return {"val_gain": -super().evaluate()["val_loss"]}
+
+    lost = select(QuadraticTrainable(), epochs=10)
+    gained = select(Gain(), epochs=10, metric="val_gain", mode="max")
+    assert gained.learning_rate == lost.learning_rate
+    assert gained.value == -(lost.value or 0)
+
+
+def test_without_validation_the_training_loss_decides_and_the_answer_says_so() -> None:
+    class Blind(QuadraticTrainable):
+        def evaluate(self) -> Any:
+            return {}
+
+    answer = select(Blind(), epochs=10)
+    assert answer.metric == "loss"
+    assert any("training loss decides" in warning for warning in answer.warnings)
+
+
+def test_a_shifted_and_scaled_loss_gives_the_same_answer() -> None:
+    class Shifted(QuadraticTrainable):
+        def evaluate(self) -> Any:
+            return {"val_loss": 8 * super().evaluate()["val_loss"] - 1000}
+
+    assert select(Shifted(), epochs=10).learning_rate == select(QuadraticTrainable(), epochs=10).learning_rate
+
+
+def test_an_unknown_metric_is_refused_before_training_and_the_known_ones_are_named() -> None:
+    with pytest.raises(UnknownMetricError, match=r"val_loss"):
+        select(QuadraticTrainable(), epochs=5, metric="val_acuracy")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"epochs": 0},
+        {"epochs": -1},
+        {"epochs": 2.5},
+        {"epochs": True},
+        {"epochs": 2, "budget": 0.5},
+        {"epochs": 2, "budget": math.nan},
+        {"epochs": 2, "min_learning_rate": 0},
+        {"epochs": 2, "min_learning_rate": -1e-3},
+        {"epochs": 2, "max_learning_rate": math.inf},
+        {"epochs": 2, "min_learning_rate": 1e-2, "max_learning_rate": 1e-3},
+        {"epochs": 2, "mode": "minimum"},
+        {"epochs": 2, "metric": ""},
+        {"epochs": 2, "seed": -1},
+        {"epochs": 2, "seed": 0.5},
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused_before_training(arguments: dict[str, Any]) -> None:
+    problem = Stubborn(after=-1, error=AssertionError("it trained"))
+    with pytest.raises(InvalidArgumentError):
+        select(problem, **arguments)
+
+
+@pytest.mark.parametrize("thing", [None, 3, "model", object(), QuadraticTrainable])
+def test_what_cannot_be_trained_is_refused_with_what_it_lacks(thing: Any) -> None:
+    with pytest.raises(UnsupportedProblemError):
+        select(thing, epochs=2)
+
+
+def test_events_tell_the_stages_the_trials_and_what_was_spent() -> None:
+    events: list[Any] = []
+    answer = select(QuadraticTrainable(), epochs=6, on_event=events.append)
+    finished = [event for event in events if event.kind.value == "trial finished"]
+    assert {event.trial.number for event in finished} == {trial.number for trial in answer.trials}
+    assert finished[-1].trial.learning_rate == answer.learning_rate
+    spent = [event.spent for event in events]
+    assert spent == sorted(spent)
+    assert spent[-1] == pytest.approx(answer.cost)
+    assert {event.message for event in events if event.kind.value == "stage"}
+
+
+def test_a_sweep_shares_the_batches_and_refines_around_the_best() -> None:
+    result = sweep(QuadraticTrainable(), [1.0, 1e-2, 1e-1], epochs=6, refine=2)
+    assert [trial.learning_rate for trial in result.trials][:3] == [1e-2, 1e-1, 1.0]
+    assert len(result.trials) == 5
+    assert all(1e-1 <= trial.learning_rate <= 1.0 or trial.learning_rate == 1e-2 for trial in result.trials)
+    assert result.value == min(trial.value for trial in result.trials if trial.value is not None)
+
+
+@pytest.mark.parametrize("rates", [[], [0.0], [1e-3, -1e-3], [math.nan], [1e-3, 1e-3], 1e-3, "1e-3"])
+def test_a_sweep_refuses_learning_rates_that_cannot_be_used(rates: Any) -> None:
+    with pytest.raises(InvalidArgumentError):
+        sweep(QuadraticTrainable(), rates, epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("rates", "verdict"),
+    [
+        ([1e-3, 1e-2], Verdict.TOO_NARROW_RIGHT),
+        ([0.5, 1.9, 1.99], Verdict.TOO_NARROW_LEFT),
+        ([1e-3, 0.3, 1.9], Verdict.FOUND),
+    ],
+)
+def test_a_sweep_says_whether_its_range_holds_the_best(rates: list[float], verdict: Verdict) -> None:
+    assert sweep(QuadraticTrainable(), rates, epochs=10).verdict is verdict
