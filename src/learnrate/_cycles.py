@@ -83,6 +83,8 @@ def one_cycle(
 
     def curve(span: Span) -> FloatArray:
         top, last = max(rise * span.length - 1, 0.0), span.length - 1
+        if abs(top - round(top)) < TOLERANCE:  # a root is so steep at the peak that rounding there would show
+            top = float(round(top))
         up = span.steps / top if top else np.ones(span.length)
         down = (span.steps - top) / (last - top) if last > top else np.zeros(span.length)
         rising = between(start, 1 - fall(np.clip(up, 0.0, 1.0)))
