@@ -155,7 +155,7 @@ class _Order:
 
     def __iter__(self) -> Iterator[Any]:
         drawing = iter(self._sampler)
-        if self._randomness is not None:
+        if self._randomness is not None and self.start is None:  # loaders with workers ask twice
             self.start = self._randomness.states()  # what the workers' seed is drawn from, next
         return self._drawn(drawing)
 
