@@ -17,7 +17,17 @@ HEAVY = {"torch", "keras", "tensorflow", "jax", "optax", "sklearn", "ray", "scip
 HEAVY |= {"pandas", "rich", "click", "jinja2", "pebble", "cloudpickle", "safetensors", "sqlite3"}
 
 KNOW_NOBODY = {"errors", "curves", "results"}
-NUMERIC = {"_checks", "_cycles", "_schedule", "_trends", "suggestions", "response", "schedules", "stopping", "_diagnose"}
+NUMERIC = {
+    "_checks",
+    "_cycles",
+    "_schedule",
+    "_trends",
+    "suggestions",
+    "response",
+    "schedules",
+    "stopping",
+    "_diagnose",
+}
 VERBS = {"_range_test", "_sweep", "_select", "_search"}
 COMMAND_LINE = {"cli", "_load", "_progress", "_standing"}
 DRAWING = {"charts", "_report"}
