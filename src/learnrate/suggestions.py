@@ -1,0 +1,377 @@
+"""What the curve of a range test says: losses against learning rates in, suggestions and a verdict out.
+
+Everything here works on log₁₀ of the learning rate, so that a curve of 100 steps and one of 1,000, spaced
+exponentially or linearly, are read alike; and in units of the curve itself (how far the loss fell, how noisy it is),
+so that scaling a loss or adding a constant to it moves nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from learnrate.errors import InvalidArgumentError
+from learnrate.results import Verdict
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from learnrate.curves import Array
+
+BANDWIDTH = 0.4
+"""Decades that the smoothing reaches to each side: the descent of a range test takes one to three."""
+
+_WINDOW = 5  # steps of the running median: two wild losses in a row break nothing
+_BREAK = 6.0  # a rise of so many standard deviations of one step's noise is no noise
+_SIGNIFICANT = 4.0  # standard errors that the fall must have: the best of some thirty places is looked for
+_PLAIN = 5.0  # a fall of fewer standard deviations of one step's noise is read badly
+_EDGE = 0.5  # decades at either end: the loss must not have fallen yet, or fall no more
+_EDGE_SHARE = 0.25  # of the whole fall, on the left
+_FALLEN = 0.97  # of the whole fall: on a flat bottom the lowest point lies anywhere
+_SLOW = 300.0  # steps a decade: a climb as slow as that turns where a whole training does
+_BELOW_CLIFF = (20.0, 200.0)  # what trains well lies between these factors below the cliff
+
+
+class Smooth(NamedTuple):
+    """A curve without its noise: values, slopes per decade, and the share of one step's noise that is left."""
+
+    values: Array
+    slopes: Array
+    noise_left: Array
+
+
+class Analysis(NamedTuple):
+    """What a range test's curve says: see `analyse`."""
+
+    smoothed: Array
+    loss_changes: Array
+    suggestions: dict[str, float | None]
+    cliff: float | None
+    verdict: Verdict
+    warnings: list[str]
+
+
+def analyse(
+    learning_rates: ArrayLike, losses: ArrayLike, *, cliff: float | None = None, bandwidth: float = BANDWIDTH
+) -> Analysis:
+    """Read the curve of a range test.
+
+    Our own suggestion, "learnrate", is read off in three moves:
+
+    1. the rate at which the smoothed loss has made 97 % of its fall: there the descent ends;
+    2. times `(steps per decade there / 300)^(1/3)`, at most 1: a quick climb trains little at each rate, so that its
+       loss turns later than a whole training's does;
+    3. kept between a 200th and a 20th of the cliff, where there is one.
+
+    Args:
+        learning_rates: The rate of each step, ascending.
+        losses: The loss of each step, smaller when better; NaN or infinity from where training diverged.
+        cliff: Where a quicker climb broke, if there was one; the third move then goes by it.
+        bandwidth: Decades over which the loss is smoothed, to each side.
+
+    Returns:
+        The smoothed loss and its change a step (NaN from where training diverged), the rules' suggestions (None where
+        a rule finds nothing), the cliff, a verdict and warnings.
+
+    Raises:
+        InvalidArgumentError: If the arrays are empty or of different lengths, or the rates are not positive and
+            ascending.
+
+    Example:
+        >>> rates = np.geomspace(1e-6, 1.0, 121)
+        >>> losses = 2.0 - 1.5 / (1 + (1e-3 / rates) ** 2) + (rates / 0.1) ** 4
+        >>> analysis = analyse(rates, losses)
+        >>> analysis.verdict.value, f"{analysis.suggestions['steepest']:.1e}"
+        ('found', '1.0e-03')
+    """
+    rates, values = _checked(learning_rates, losses)
+    x = np.log10(rates)
+    broken = broken_at(values)
+    finite = _finite_length(values)
+    end = finite if broken is None else broken
+    breaks = min((rate for rate in (cliff, None if broken is None else float(rates[broken])) if rate), default=None)
+    smoothed, changes = np.full(len(rates), np.nan), np.full(len(rates), np.nan)
+    suggestions: dict[str, float | None] = dict.fromkeys((*RULES, "learnrate"))
+    if end < min(3, len(rates)):
+        smoothed[:finite] = values[:finite]
+        return Analysis(smoothed, changes, suggestions, breaks, Verdict.ALL_DIVERGED, [])
+    noise = _noise(values[:end])
+    curve = smooth(x[:finite], _clipped(values[:finite], end, noise), bandwidth)
+    smoothed[:finite] = curve.values
+    changes[:finite] = curve.slopes * (np.gradient(x[:finite]) if finite > 1 else 0.0)
+    seen = _Seen.of(x[:end], Smooth(*(part[:end] for part in curve)), noise)
+    verdict = _verdict(seen, x, broke=breaks is not None)
+    if seen.fell:
+        suggestions.update((name, float(10 ** rule(seen.x, seen.curve))) for name, rule in RULES.items())
+    suggestions["learnrate"], doubts = _ours(seen, cliff or breaks, breaks)
+    return Analysis(smoothed, changes, suggestions, breaks, verdict, doubts + _warnings(x, end, breaks))
+
+
+class _Seen(NamedTuple):
+    """The smoothed curve up to where it broke, and the fall in it, from its highest to its lowest point."""
+
+    x: Array
+    curve: Smooth
+    noise: float
+    high: int
+    floor: int
+
+    @classmethod
+    def of(cls, x: Array, curve: Smooth, noise: float) -> _Seen:
+        floor = int(np.argmin(curve.values))
+        return cls(x, curve, noise, int(np.argmax(curve.values[: floor + 1])), floor)
+
+    @property
+    def fall(self) -> float:
+        return float(self.curve.values[self.high] - self.curve.values[self.floor])
+
+    @property
+    def fell(self) -> bool:
+        return self.fall > _SIGNIFICANT * self.error(self.high, self.floor)
+
+    def error(self, i: int, j: int) -> float:
+        """Return the standard error of the difference of two points."""
+        return self.noise * math.hypot(self.curve.noise_left[i], self.curve.noise_left[j])
+
+    @property
+    def fallen(self) -> int:
+        """Return where nearly all of the fall is made."""
+        values = self.curve.values[: self.floor + 1]
+        start = float(np.median(self.curve.values[:_WINDOW]))
+        level = values[-1] + (1 - _FALLEN) * max(start - values[-1], 0.0)
+        return int(np.flatnonzero(values <= level)[0])
+
+
+def _ours(seen: _Seen, anchor: float | None, breaks: float | None) -> tuple[float | None, list[str]]:
+    """Return our own suggestion, None where there is nothing to go by, and what is doubtful about it."""
+    doubts: list[str] = []
+    if not seen.fell:
+        if anchor is None:
+            return None, doubts
+        doubts.append(
+            "no plain descent was seen: our suggestion goes by the cliff, and may be off by a factor of 10; "
+            "larger batches make it clearer"
+        )
+    elif seen.fall < _PLAIN * seen.noise:
+        doubts.append(
+            f"the loss fell by only {seen.fall / seen.noise:.1f} times its noise from step to step: "
+            f"our suggestion may be off by a factor of 3; larger batches make it clearer"
+        )
+    place = seen.fallen
+    density = 1 / float(np.gradient(seen.x)[place])
+    rate = float(10 ** seen.x[place]) * min(density / _SLOW, 1.0) ** (1 / 3)
+    if anchor is None or breaks is None:
+        return rate, doubts
+    lowest, highest = anchor / _BELOW_CLIFF[1], anchor / _BELOW_CLIFF[0]
+    if seen.fell and not lowest <= rate <= highest:
+        doubts.append(
+            f"the descent ends unusually {'near to' if rate > highest else 'far from'} the cliff: "
+            f"our suggestion may be off by a factor of 3"
+        )
+    return min(max(rate, lowest), highest, breaks / 2), doubts
+
+
+def smooth(x: Array, values: Array, bandwidth: float = BANDWIDTH) -> Smooth:
+    r"""Fit a line to each point's neighbours, the near ones weighing most, and read value and slope off it there.
+
+    The weight at distance `d` is `(1 − (d/h)³)³`. `h` is the bandwidth, widened where fewer than two neighbours lie
+    within it. A line fitted to both sides has no lag: straight stretches, constants among them, come out as they are.
+
+    Args:
+        x: Places, ascending.
+        values: Finite values there.
+        bandwidth: In the units of `x`.
+
+    Source: Cleveland, "Robust locally weighted regression and smoothing scatterplots", 1979.
+
+    Example:
+        >>> smooth(np.arange(5.0), np.array([0.0, 1.0, 2.0, 3.0, 4.0]), 2.0).slopes.round(9).tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    count = len(x)
+    out = Smooth(np.array(values, dtype=np.float64), np.zeros(count), np.ones(count))
+    if count < 2:
+        return out
+    for i in range(count):
+        width = max(bandwidth, 1.001 * _reach(x, i))
+        first, last = np.searchsorted(x, [x[i] - width, x[i] + width])
+        distance = x[first:last] - x[i]
+        weight = (1 - np.abs(distance / width) ** 3) ** 3
+        weight /= weight.sum()
+        centre = np.dot(weight, distance)
+        lever = weight * (distance - centre)
+        spread = np.dot(lever, distance)
+        rise = values[first:last] - values[i]  # so that a constant comes out exactly
+        slope = np.dot(lever, rise) / spread
+        out.values[i] = values[i] + np.dot(weight, rise) - slope * centre
+        out.slopes[i] = slope
+        out.noise_left[i] = math.sqrt(float(np.sum((weight - lever * centre / spread) ** 2)))
+    return out
+
+
+def _reach(x: Array, i: int) -> float:
+    """Return the distance to the second nearest neighbour, or to the only one."""
+    near = np.sort(np.abs(x[max(i - 2, 0) : i + 3] - x[i]))
+    return float(near[min(2, len(near) - 1)])
+
+
+def broken_at(losses: ArrayLike, *, complete: bool = True) -> int | None:
+    """Return the first step at which training had broken, None if it held to the end.
+
+    It broke where the loss is NaN or infinite, or where its running median over five steps stands higher above the
+    start than the larger of what it had fallen by until then and six standard deviations of its noise. Losses are
+    only ever subtracted, so they may be negative, zero or enormous.
+
+    Args:
+        losses: One loss a step.
+        complete: False while the test is still running: the last two steps are then not judged yet, unless they are
+            not finite.
+
+    Example:
+        >>> broken_at([2.0, 2.1, 1.9, 1.5, 1.0, 0.9, 1.4, 2.2, 5.0, 30.0])
+        8
+    """
+    values = np.asarray(losses, dtype=np.float64)
+    finite = _finite_length(values)
+    first_lost = finite if finite < len(values) else None
+    values = values[:finite]
+    if finite < _WINDOW:
+        return first_lost
+    medians = _running_median(values)
+    start = float(np.median(values[:_WINDOW]))
+    lowest = int(np.argmin(medians))
+    noise = _noise(values[: max(lowest + 1, 2 * _WINDOW)])
+    unit = np.maximum(start - np.minimum.accumulate(medians), _BREAK * noise)
+    judged = finite if complete else finite - _WINDOW // 2
+    above = np.flatnonzero((medians > start + unit)[:judged] & (unit[:judged] > 0))
+    return int(above[0]) if len(above) else first_lost
+
+
+def _running_median(values: Array) -> Array:
+    half = _WINDOW // 2
+    if len(values) < _WINDOW:
+        return np.full(len(values), np.median(values))
+    middle = np.median(np.lib.stride_tricks.sliding_window_view(values, _WINDOW), axis=1)
+    left = [np.median(values[: i + half + 1]) for i in range(half)]
+    right = [np.median(values[len(values) - 1 - half - i :]) for i in reversed(range(half))]
+    return np.concatenate([left, middle, right])
+
+
+def _noise(values: Array) -> float:
+    """Return the standard deviation of one step's loss around its trend, by its second differences."""
+    if len(values) < 3:
+        return 0.0
+    spread = float(np.median(np.abs(np.diff(values, 2)))) / 0.6745 / math.sqrt(6)
+    return max(spread, float(np.finfo(np.float32).eps * np.median(np.abs(values - values[0]))))
+
+
+def _clipped(values: Array, end: int, noise: float) -> Array:
+    """Return the losses with the enormous ones brought down, so that they do not reach back over the cliff."""
+    start = float(np.median(values[:_WINDOW]))
+    unit = max(start - float(_running_median(values[:end]).min()), _BREAK * noise)
+    return np.minimum(values, max(start + 2 * unit, float(values[:_WINDOW].max())))
+
+
+def _verdict(seen: _Seen, x: Array, *, broke: bool) -> Verdict:
+    """Say whether the curve holds a descent inside the range `x`."""
+    values = seen.curve.values
+    top = int(np.argmax(values))
+    left = float(x[0] + min(_EDGE, (x[-1] - x[0]) / 8))
+    right = float(x[-1] - min(_EDGE, (x[-1] - x[0]) / 8))
+    if not seen.fell:
+        rose = broke or values[top] - values[0] > _SIGNIFICANT * seen.error(0, top)
+        if not rose:
+            return Verdict.FLAT
+        risen = np.flatnonzero(values >= (values[0] + values[top]) / 2)[0]
+        at_once = len(values) <= _WINDOW or (seen.x[risen] <= left and values[top] > values[0])
+        return Verdict.TOO_NARROW_LEFT if at_once else Verdict.NOISY
+    gone = float(values[seen.high] - np.interp(left, seen.x, values))
+    if seen.high == 0 and gone > _EDGE_SHARE * seen.fall:
+        return Verdict.TOO_NARROW_LEFT
+    return Verdict.TOO_NARROW_RIGHT if not broke and seen.x[seen.fallen] > right else Verdict.FOUND
+
+
+def _warnings(x: Array, end: int, breaks: float | None) -> list[str]:
+    warnings: list[str] = []
+    decades = x[-1] - x[0]
+    if len(x) > 1 and len(x) < 3 * decades:
+        warnings.append(
+            f"{len(x)} steps over {decades:.1f} decades are fewer than 3 a decade: raise num_steps or narrow the range"
+        )
+    gaps = np.diff(x[:end])
+    if len(gaps) and gaps.max() > _EDGE and len(x) >= 3 * decades:
+        warnings.append(
+            f"up to {gaps.max():.1f} decades lie between two steps: use exponential spacing, or raise min_learning_rate"
+        )
+    if breaks is None and len(x) > 1:
+        warnings.append(f"nothing broke: the cliff lies above {10 ** x[-1]:.1e}, where the range ends")
+    return warnings
+
+
+def valley(x: Array, curve: Smooth) -> float:
+    """Return the middle, on the log scale, of the longest stretch over which the smoothed loss plainly falls.
+
+    It falls plainly where its slope is at least a tenth of the steepest one.
+
+    Source: the rule named "valley" of the fastai library, which takes the longest falling subsequence of raw losses.
+    """
+    falling = curve.slopes <= 0.1 * min(float(curve.slopes.min()), 0.0)
+    falling[int(np.argmin(curve.values)) + 1 :] = False
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], falling, [False]])))
+    firsts, lasts = edges[::2], edges[1::2] - 1
+    longest = int(np.argmax(x[lasts] - x[firsts])) if len(firsts) else 0
+    return float((x[firsts[longest]] + x[lasts[longest]]) / 2) if len(firsts) else float(x[0])
+
+
+def steepest(x: Array, curve: Smooth) -> float:
+    """Return where the smoothed loss falls fastest against the log learning rate, left of its lowest point.
+
+    Source: Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186, read as most tools do.
+    """
+    floor = int(np.argmin(curve.values))
+    return float(x[int(np.argmin(curve.slopes[: floor + 1]))])
+
+
+def slide(x: Array, curve: Smooth) -> float:
+    """Return the left end of the first interval of 1.2 decades that is as steep at both ends, from the lowest point down.
+
+    As steep: the slope on the right is no larger than the one on the left by more than a twentieth of the steepest.
+
+    Source: the rule named "slide" of the fastai library, with its threshold made relative.
+    """
+    floor = int(np.argmin(curve.values))
+    lefts = x[: floor + 1] - 1.2
+    rise = curve.slopes[: floor + 1] - np.interp(lefts, x, curve.slopes)
+    settled = np.flatnonzero((rise <= 0.05 * float(np.abs(curve.slopes[: floor + 1]).max())) | (lefts <= x[0]))
+    return float(max(lefts[settled[-1]], x[0]))
+
+
+def minimum_tenth(x: Array, curve: Smooth) -> float:
+    """Return a tenth of the rate at which the smoothed loss is lowest.
+
+    Source: Howard and Gugger, "Fastai: a layered API for deep learning", arXiv 2002.04688.
+    """
+    return float(x[int(np.argmin(curve.values))] - 1)
+
+
+RULES = {"valley": valley, "steepest": steepest, "slide": slide, "minimum / 10": minimum_tenth}
+"""Rules of others, by name: from log learning rates and the smoothed curve up to the cliff to a log learning rate."""
+
+
+def _finite_length(values: Array) -> int:
+    lost = np.flatnonzero(~np.isfinite(values))
+    return int(lost[0]) if len(lost) else len(values)
+
+
+def _checked(learning_rates: ArrayLike, losses: ArrayLike) -> tuple[Array, Array]:
+    rates = np.asarray(learning_rates, dtype=np.float64)
+    values = np.asarray(losses, dtype=np.float64)
+    if rates.ndim != 1 or rates.shape != values.shape or not len(rates):
+        msg = f"got learning rates of shape {rates.shape} and losses of shape {values.shape}: pass one loss per rate"
+        raise InvalidArgumentError(msg)
+    if not (np.isfinite(rates).all() and rates[0] > 0 and (np.diff(rates) > 0).all()):
+        msg = f"learning rates are {rates!r}: they must be positive, finite and ascending"
+        raise InvalidArgumentError(msg)
+    return rates, values
