@@ -140,7 +140,7 @@ LOADERS = {
     "replacement": lambda x, y: DataLoader(
         TensorDataset(x, y),
         batch_size=5,
-        sampler=RandomSampler(x, replacement=True, num_samples=40, generator=_generator()),
+        sampler=RandomSampler(x, replacement=True, num_samples=25, generator=_generator()),
     ),
     "unbatched": lambda x, y: DataLoader(Reversible(x, y), batch_size=None, shuffle=True),
     "augmented": lambda x, y: DataLoader(Augmented(x, y), batch_size=5, shuffle=True),

@@ -82,7 +82,6 @@ class State:
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self._modules = list(model.modules())
         self._named_modules = [(plain_name(name), module) for name, module in model.named_modules()]
         self.parameters = {plain_name(name): parameter for name, parameter in model.named_parameters()}
         self._optimizer = optimizer
@@ -132,23 +131,25 @@ class State:
         plain = nn.Module.get_extra_state
         return [(name, module) for name, module in self._named_modules if type(module).get_extra_state is not plain]
 
-    def modes(self) -> list[bool]:
+    def modes(self) -> dict[str, bool]:
         """Return which modules are in train mode."""
-        return [module.training for module in self._modules]
+        return {name: module.training for name, module in self._named_modules}
 
-    def training_modes(self) -> list[bool]:
+    def training_modes(self) -> dict[str, bool]:
         """Return the modes to train in: those found, or those of `model.train()` where the model is in eval mode."""
         found = self.modes()
-        if found[0]:
+        model = self._named_modules[0][1]
+        if model.training:
             return found
-        self._modules[0].train()
+        model.train()
         modes = self.modes()
         self.set_modes(found)
         return modes
 
-    def set_modes(self, modes: Sequence[bool]) -> None:
+    def set_modes(self, modes: Mapping[str, bool]) -> None:
         """Put each module into train or eval mode; parents come first, so that a child's mode is its own."""
-        for module, training in zip(self._modules, modes, strict=True):
+        for name, module in self._named_modules:
+            training = modes[name]
             if module.training is not training:
                 if type(module).train is nn.Module.train:
                     module.training = training
@@ -219,7 +220,7 @@ def _buffers_of(module: nn.Module) -> dict[str, Tensor | None]:
 
 def plain_name(name: str) -> str:
     """Return a module's or parameter's name without what compiling adds to it."""
-    return name.replace("_orig_mod.", "").removesuffix("_orig_mod")
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
 # --- On disk: safetensors for the tensors, JSON in its header for the rest; nothing that could run code. ---
