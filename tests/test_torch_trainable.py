@@ -332,6 +332,28 @@ def test_whole_epoch_metrics_are_computed_over_all_the_data_and_left_as_found():
     assert (metric.state_dict(), len(metric.preds)) == found
 
 
+def test_a_metric_for_the_validation_alone_is_not_asked_in_training():
+    class Whole:
+        def __init__(self):
+            self.seen = 0
+
+        def reset(self):
+            self.seen = 0
+
+        def update(self, outputs, targets):
+            self.seen += len(targets)
+
+        def compute(self):
+            assert self.seen == 20, "all of the data is needed"
+            return self.seen
+
+    metrics = {"val_whole": Whole(), "val_accuracy": accuracy}
+    problem = on(batches(), validation_data=batches(), metrics=metrics)
+    assert list(problem.train(np.full(2, 0.1))) == ["loss"]
+    assert problem.evaluate()["val_whole"] == 20
+    assert sorted(problem.evaluate()) == ["val_accuracy", "val_loss", "val_whole"]
+
+
 def test_training_metrics_are_those_of_each_steps_own_batches():
     seen = []
 
@@ -361,7 +383,7 @@ def test_a_training_step_takes_any_batch_and_may_return_metrics():
     report = problem.train(np.full(4, 0.1))
     assert list(report) == ["loss", "accuracy", "name length"]
     assert report["name length"].tolist() == [4.0] * 4
-    assert list(problem.evaluate()) == ["val_accuracy", "val_name length", "val_loss"]
+    assert list(problem.evaluate()) == ["val_loss", "val_accuracy", "val_name length"]
     check_trainable(problem)
 
 
@@ -389,11 +411,19 @@ def test_an_exception_that_weights_of_nan_cause_is_a_divergence():
     def loss_fn(outputs, targets):
         return -1e10 * torch.distributions.Categorical(logits=outputs).log_prob(targets).mean()  # refuses NaN
 
-    problem = on(batches(), loss_fn=loss_fn)
+    def strict(outputs, targets):
+        if not outputs.isfinite().all():
+            raise ValueError(outputs)
+        return accuracy(outputs, targets)
+
+    problem = on(batches(), loss_fn=loss_fn, validation_data=batches(), metrics={"accuracy": strict})
     losses = problem.train([1e-12, 1e30, 1e-12, 1e-12, 1e-12, 1e-12])["loss"]
     assert np.isfinite(losses[:2]).all()
     assert np.isnan(losses[-1])
     assert len(losses) == 6
+    values = problem.evaluate()
+    assert list(values) == ["val_loss", "val_accuracy"]
+    assert np.isnan(list(values.values())).all()
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -567,7 +597,8 @@ def test_settings_that_cannot_be_used_are_refused():
         ({"autocast": "half"}, "autocast is 'half'"),
         ({"device": "meta"}, r"Call model.to\('meta'\)"),
         ({"metrics": {"loss": accuracy}}, "the name 'loss'"),
-        ({"metrics": {"val_x": accuracy}}, "the name 'val_x'"),
+        ({"metrics": {"val_x": accuracy, "x": accuracy}}, "the name 'x'"),
+        ({"metrics": {3: accuracy}}, "the name 3"),
         ({"metrics": {"accuracy": "accuracy"}}, "the metric accuracy is a str"),
         ({"metrics": {"accuracy": accuracy}, "training_step": lambda m, b: None}, "return a mapping"),
     ]:

@@ -166,17 +166,26 @@ class Meter:
             )
         self._functions: dict[str, Callable[[Any, Any], Scalar]] = {}
         self._objects: dict[str, Any] = {}
+        self._validation_only: set[str] = set()
         for name, metric in (metrics or {}).items():
             self._add(name, metric, device)
         self._sums: dict[str, Scalar] = {}
         self._samples = 0
-        self.wanted = bool(metrics) or custom
+        self._skipped: set[str] = set()
+        self._validation = False
+        names = {*self._functions, *self._objects}
+        self.wanted = custom or bool(names - self._validation_only)
+        self.validation_names = ["val_loss", *(f"val_{name}" for name in sorted(names))]
 
-    def _add(self, name: Any, metric: Any, device: torch.device) -> None:
-        if not isinstance(name, str) or name == "loss" or name.startswith("val_"):
+    def _add(self, given: Any, metric: Any, device: torch.device) -> None:
+        name = given.removeprefix("val_") if isinstance(given, str) else ""
+        if name in ("", "loss", *self._functions, *self._objects):
             raise InvalidArgumentError(
-                f'metrics has the name {name!r}; names are strings other than "loss", and "val_" is put before them.'
+                f'metrics has the name {given!r}; give each a name of its own other than "loss": "accuracy" for '
+                f'training and validation, or "val_accuracy" for validation alone.'
             )
+        if given != name:
+            self._validation_only.add(name)
         if all(callable(getattr(metric, part, None)) for part in ("update", "compute", "reset")):
             self._objects[name] = moved(copy.deepcopy(metric), device)  # the user's own stays as it is
         elif callable(metric) and not isinstance(metric, type):
@@ -187,30 +196,34 @@ class Meter:
                 f"object with update, compute and reset."
             )
 
-    def reset(self) -> None:
-        """Forget the batches seen."""
+    def reset(self, *, validation: bool = False) -> None:
+        """Forget the batches seen; those to come are of the training or of the validation."""
+        self._skipped = set[str]() if validation else self._validation_only
+        self._validation = validation
         self._sums, self._samples = {}, 0
         for metric in self._objects.values():
             metric.reset()
 
-    def update(self, result: Result, *, loss: bool = False) -> None:
-        """Take in a batch, and its loss as well if asked."""
+    def update(self, result: Result) -> None:
+        """Take in a batch, and its loss as well in validation."""
         outputs, targets = _detached(result.outputs), result.targets
-        values = dict(result.metrics)
-        values.update((name, function(outputs, targets)) for name, function in self._functions.items())
-        if loss:
-            values["loss"] = result.loss
+        values = {"loss": result.loss} if self._validation else {}
+        values.update(result.metrics)
+        functions, objects = self._functions.items(), self._objects.items()
+        values.update((name, function(outputs, targets)) for name, function in functions if name not in self._skipped)
         samples = samples_in(result.batch)
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0) + _wide(name, value) * samples
         self._samples += samples
-        for metric in self._objects.values():
-            metric.update(outputs, targets)
+        for name, metric in objects:
+            if name not in self._skipped:
+                metric.update(outputs, targets)
 
     def compute(self) -> dict[str, Scalar]:
         """Return the means over the samples, and what the objects compute."""
         means = {name: value / max(self._samples, 1) for name, value in self._sums.items()}
-        return means | {name: _wide(name, metric.compute()) for name, metric in self._objects.items()}
+        objects = {name: metric for name, metric in self._objects.items() if name not in self._skipped}
+        return means | {name: _wide(name, metric.compute()) for name, metric in objects.items()}
 
 
 def _detached(outputs: Any) -> Any:

@@ -21,6 +21,7 @@ except ImportError as error:
 import contextlib
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -79,7 +80,8 @@ class TorchTrainable:
         validation_data: Likewise, for `evaluate`; None evaluates nothing.
         metrics: Names and what computes them: functions `(outputs, targets) -> scalar`, averaged over the samples, or
             objects with `update(outputs, targets)`, `compute()` and `reset()`, over the whole validation data. The
-            objects are copied. Each is reported per training step too, of that step's own batches.
+            objects are copied. Each is reported per training step too, of that step's own batches; one whose name
+            begins with "val_" is for the validation alone, as suits what takes long or needs all the data.
         training_step: `training_step(model, batch)` returns the loss of a batch of any kind, in training and in
             validation; or a mapping with "loss" and other metrics. It replaces `loss_fn` and `metrics`.
         accumulate: How many batches make an update.
@@ -290,26 +292,38 @@ class TorchTrainable:
     def evaluate(self) -> dict[str, float]:
         """Return the validation loss and metrics, "val_…", means over the samples; leaves everything as it was.
 
+        All of them are NaN where the user's code raises because the weights are no longer finite.
+
         Raises:
             InvalidArgumentError: The validation data gives no batch.
         """
         if self.validation_data is None:
             return {}
-        modes, buffers, batches = self._state.modes(), self._state.buffers(), 0
-        self._meter.reset()
+        modes, buffers = self._state.modes(), self._state.buffers()
         try:
             with self._randomness.preserved(), torch.no_grad():
                 self.model.eval()
-                for batch in fresh(self.validation_data):
-                    self._meter.update(self._work(batch), loss=True)
-                    batches += 1
-                values = self._meter.compute() if batches else {}
+                values = self._measure(self.validation_data)
+        except Exception as error:
+            if isinstance(error, LearnrateError) or self._weights_are_finite():
+                raise
+            return dict.fromkeys(self._meter.validation_names, math.nan)
         finally:
             self._state.set_modes(modes)
             self._state.put_back_buffers(buffers)
+        return values
+
+    def _measure(self, data: Any) -> dict[str, float]:
+        self._meter.reset(validation=True)
+        batches = 0
+        for batch in fresh(data):
+            self._meter.update(self._work(batch))
+            batches += 1
         if not batches:
             raise InvalidArgumentError("validation_data gave no batch: it is empty, or can be iterated once only.")
-        return {f"val_{name}": float(value) for name, value in values.items()}
+        values = {f"val_{name}": float(value) for name, value in self._meter.compute().items()}
+        self._meter.validation_names = list(values)
+        return values
 
     def snapshot(self) -> TorchSnapshot:
         """Return one copy of the model, the optimizer, the generators and the place in the data."""
