@@ -17,17 +17,7 @@ HEAVY = {"torch", "keras", "tensorflow", "jax", "optax", "sklearn", "ray", "scip
 HEAVY |= {"pandas", "rich", "click", "jinja2", "pebble", "cloudpickle", "safetensors", "sqlite3"}
 
 KNOW_NOBODY = {"errors", "curves", "results"}
-NUMERIC = {
-    "_checks",
-    "_cycles",
-    "_schedule",
-    "_trends",
-    "suggestions",
-    "response",
-    "schedules",
-    "stopping",
-    "_diagnose",
-}
+NUMERIC = {"suggestions", "response", "schedules", "stopping", "_diagnose"}
 VERBS = {"_range_test", "_sweep", "_select", "_search"}
 COMMAND_LINE = {"cli", "_load", "_progress", "_standing"}
 DRAWING = {"charts", "_report"}
@@ -97,10 +87,20 @@ def test_results_curves_and_errors_know_nobody(name):
     assert neighbours(name, inside_functions=True) <= KNOW_NOBODY | DRAWING | {"_code"}
 
 
-@pytest.mark.parametrize("name", existing(NUMERIC))
-def test_the_numeric_rooms_know_results_and_numbers_only(name):
-    assert neighbours(name, inside_functions=True) <= KNOW_NOBODY | NUMERIC
+def numeric_rooms() -> list[str]:
+    """The numeric modules, and all that they stand on."""
+    found = set(existing(NUMERIC))
+    while more := {one for name in found for one in neighbours(name, inside_functions=True)} - found - KNOW_NOBODY:
+        found |= more
+    return sorted(found)
+
+
+@pytest.mark.parametrize("name", numeric_rooms())
+def test_the_numeric_rooms_know_results_and_numbers_and_never_a_tensor_a_file_or_a_clock(name):
+    assert name not in VERBS | COMMAND_LINE | DRAWING | {"training", "study"}
     assert others(name, inside_functions=True) <= {"numpy", "scipy", "msgspec"}
+    standard = {dotted.split(".")[0] for dotted in imported(modules()[name], inside_functions=True)}
+    assert not standard & {"time", "datetime", "pathlib", "os", "io", "tempfile", "shutil", "sqlite3"}
 
 
 @pytest.mark.parametrize("name", [name for name in modules() if name.startswith(("adapters.", "engines."))])

@@ -77,17 +77,20 @@ class _LiveDisplay:
         self._metric = metric
         self._epochs = epochs
         self._task = bar.add_task("", total=None, spent="")
+        self._began = 0.0
 
     def __call__(self, event: Event) -> None:
         spent = event.spent
         description = ""
+        if event.trial is not None and event.kind is EventKind.TRIAL_STARTED:
+            self._began = event.trial.epochs
         if event.trial is None:
             self._bar.console.print(event.message)
         elif event.kind is EventKind.TRIAL_FINISHED:
             self._bar.console.print(f"  {described(event.trial, self._metric)}")
         else:
             description = described(event.trial, self._metric).removeprefix("learning rate ")  # 80 columns are few
-            spent += event.trial.epochs / self._epochs if self._epochs else 0.0
+            spent += (event.trial.epochs - self._began) / self._epochs if self._epochs else 0.0
         self._bar.update(
             self._task, description=description, total=event.budget, completed=spent, spent=_spent(spent, event.budget)
         )

@@ -50,7 +50,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 def standing_of(study: Study) -> Standing:
     """Read how far a study is."""
-    trials, settings, result = study.trials(), study.settings, result_of(study)
+    settings, result = study.settings, result_of(study)
+    trials = [trial for trial in study.trials() if trial.number >= 0]  # a range test's climbs are no trainings
     best = result or best_trial(trials, settings.get("mode", "min"))
     done = sum(float(trial.curve.epochs[-1]) if len(trial.curve) else trial.epochs for trial in trials)
     return Standing(

@@ -96,15 +96,16 @@ _range = _options(
     click.option("--min-learning-rate", default=1e-7, show_default=True, help="Nothing below is tried."),
     click.option("--max-learning-rate", default=10.0, show_default=True, help="Nothing above is tried."),
 )
+_mode = click.option(
+    "--mode", type=click.Choice(["min", "max"]), default="min", show_default=True, help="What is better."
+)
 _scheduled = _options(
     click.option("--epochs", type=click.IntRange(min=1), required=True, help="Epochs of a full training run."),
     click.option("--schedule", default="constant", show_default=True, help="A maker of learnrate.schedules: cosine, …"),
     click.option("--warmup-fraction", type=float, help="The schedule's warm-up, as a fraction of the run."),
     click.option("--final-fraction", type=float, help="The schedule's last rate, as a fraction of its peak."),
     click.option("--metric", default="val_loss", show_default=True, help="The metric that decides."),
-    click.option(
-        "--mode", type=click.Choice(["min", "max"]), default="min", show_default=True, help="Which is better."
-    ),
+    _mode,
 )
 
 
@@ -142,9 +143,12 @@ def sweep(problem: Source, study: Path | None, as_json: bool, report: Path | Non
 @main.command()
 @_problem
 @_range
-@click.option("--num-steps", type=click.IntRange(min=1), default=100, show_default=True, help="Steps of the test.")
-@click.option("--spacing", type=click.Choice(["exponential", "linear"]), default="exponential", show_default=True)
-@click.option("--metric", default="loss", show_default=True, help="The loss to watch: loss, or val_loss.")
+@click.option("--num-steps", type=click.IntRange(min=1), default=100, show_default=True, help="The most steps to make.")
+@click.option(
+    "--spacing", type=click.Choice(["adaptive", "exponential", "linear"]), default="adaptive", show_default=True
+)
+@click.option("--metric", default="loss", show_default=True, help="What to watch: loss, or a validation metric.")
+@_mode
 @_kept
 def range_test(problem: Source, study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
     """Raise the learning rate over a few hundred steps, and say what the loss did."""
@@ -245,7 +249,7 @@ class _Watch:
     def __init__(self, request: _Request) -> None:
         self.show: Callable[[Event], None] = lambda _: None
         self._request = request
-        self._finished: list[Trial] = []
+        self._finished: dict[int, Trial] = {}
         self._resumable = False
 
     def __call__(self, event: Event) -> None:
@@ -253,12 +257,12 @@ class _Watch:
             self._request.problem.keep_in(self._request.study)
             self._resumable = True
         if event.trial is not None and event.kind is EventKind.TRIAL_FINISHED:
-            self._finished.append(event.trial)
+            self._finished[event.trial.number] = event.trial
         self.show(event)
 
     def known_so_far(self, settings: dict[str, Any]) -> list[str]:
         """Say in lines what the finished trials tell, and how to go on."""
-        lines = [best_so_far(self._finished, settings)] if self._finished else []
+        lines = [best_so_far(list(self._finished.values()), settings)] if self._finished else []
         if self._resumable and self._request.study is not None:
             lines.append(f"go on by {_resume(self._request.study)}")
         return lines
