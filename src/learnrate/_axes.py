@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from learnrate.results import short
+from learnrate.results import TrialState, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,9 +19,13 @@ Rows: TypeAlias = list[dict[str, Any]]
 
 # Okabe and Ito's colours, as far as each has a contrast of 3 or more on white and on near-black.
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#b3629b", "#808080"
+WIDTH = 640
+CALM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+"""The states whose values an axis is fitted to."""
+
 _PLAIN = "datum.value == 0 || (abs(datum.value) >= 0.001 && abs(datum.value) < 100000)"
 _NUMBER_LABEL = f"{_PLAIN} ? format(datum.value, '~f') : format(datum.value, '.3~e')"
-RATE_LABEL = "datum.value < 0.1 ? format(datum.value, '.2~e') : format(datum.value, '~g')"
+RATE_LABEL = "datum.value < 0.1 ? format(datum.value, '.1~e') : format(datum.value, '~g')"
 
 
 def config(ink: str, background: str | None, font: str = "sans-serif") -> Spec:
@@ -44,6 +48,7 @@ def config(ink: str, background: str | None, font: str = "sans-serif") -> Spec:
             "labelFontSize": 11,
             "titleFontSize": 12,
         },
+        "axisY": {"minExtent": 34},  # charts that stand below each other begin at the same place
         "legend": {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal", "orient": "bottom"},
         "title": {"color": ink, "subtitleColor": ink, "anchor": "start", "fontSize": 13, "subtitleFontSize": 11},
         "text": {"color": ink, "fontSize": 11},
@@ -151,26 +156,45 @@ def rate_channel(domain: Domain) -> Spec:
     return domain.channel("rate", "learning rate (log scale)")
 
 
-def flag_layers(named: Sequence[Flag], domain: Domain, *, labels: bool = True) -> list[Spec]:
-    """Draw rules whose labels stand in rows of their own above the chart, so that none covers another."""
+def flag_layers(named: Sequence[Flag], domain: Domain, *, width: int | None, labels: bool = True) -> list[Spec]:
+    """Draw rules whose labels stand in rows of their own above the chart, so that none covers another.
+
+    A `width` of None is that of whatever holds the chart.
+    """
     known = sorted((flag for flag in named if domain.low <= flag.rate <= domain.high), key=lambda flag: -flag.rate)
     # A label runs over rules lower than itself: towards the right, or towards the left near the right edge.
-    near_edge = domain.low * (domain.high / domain.low) ** 0.82
-    rows = [*(flag for flag in reversed(known) if flag.rate > near_edge), *(it for it in known if it.rate <= near_edge)]
+    turned = [flag for flag in known if _room(flag, domain) * (width or WIDTH) < _length(flag)]
+    rows = [*reversed(turned), *(flag for flag in known if flag not in turned)]
     layers: list[Spec] = []
     for row, flag in enumerate(rows):
-        top = -8 - 14 * row if labels else 0
         x: Spec = {"datum": flag.rate, "type": "quantitative", "scale": domain.scale}
-        side = {"align": "left", "dx": 4} if flag.rate <= near_edge else {"align": "right", "dx": -4}
+        y: Spec = {"value": -8 - 14 * row if labels else 0}
         rule: Spec = {"type": "rule", "color": flag.colour, "strokeWidth": 1.5, "strokeDash": list(flag.dash)}
-        text: Spec = {"type": "text", "text": flag.label, "color": flag.colour, "baseline": "middle", **side}
         data: Spec = {"values": [{}]}
-        layers.append(
-            {"data": data, "mark": rule, "encoding": {"x": x, "y": {"value": top}, "y2": {"value": "height"}}}
-        )
+        layers.append({"data": data, "mark": rule, "encoding": {"x": x, "y": y, "y2": {"value": "height"}}})
         if labels:
-            layers.append({"data": data, "mark": text, "encoding": {"x": x, "y": {"value": top}}})
+            text: Spec = {"type": "text", "text": flag.label, "color": flag.colour, "baseline": "middle"}
+            text |= _side(flag, domain, width)
+            layers.append({"data": data, "mark": text, "encoding": {"x": x, "y": y}})
     return layers
+
+
+def _room(flag: Flag, domain: Domain) -> float:
+    """Return which part of the chart lies to the right of a flag."""
+    return math.log(domain.high / flag.rate) / math.log(domain.high / domain.low)
+
+
+def _length(flag: Flag) -> float:
+    return 6.5 * len(flag.label) + 8
+
+
+def _side(flag: Flag, domain: Domain, width: int | None) -> Spec:
+    if width is not None:
+        return (
+            {"align": "right", "dx": -4} if _room(flag, domain) * width < _length(flag) else {"align": "left", "dx": 4}
+        )
+    turned = f"{_room(flag, domain):.4f} * width < {_length(flag):.0f}"
+    return {"align": {"expr": f"{turned} ? 'right' : 'left'"}, "dx": {"expr": f"{turned} ? -4 : 4"}}
 
 
 def picked_rule(domain: Domain) -> Spec:
@@ -188,9 +212,28 @@ PICKED: Spec = {"name": "picked", "value": None}
 
 def unpicked(field: str = "rate", *, otherwise: float = 1.0) -> Spec:
     """Fade what does not have the picked learning rate."""
-    return {"condition": {"test": f"isValid(picked) && datum.{field} !== picked", "value": 0.12}, "value": otherwise}
+    return {"condition": {"test": f"isValid(picked) && datum.{field} !== picked", "value": 0.2}, "value": otherwise}
+
+
+def sized(spec: Spec, width: int | None, height: int) -> Spec:
+    """Return a description of this size; a width of None is that of whatever holds the chart."""
+    if width is None:
+        return {**spec, "width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"}}
+    return {**spec, "width": width, "height": height}
 
 
 def titled(spec: Spec, title: str) -> Spec:
     """Return a description with a title."""
     return {**spec, "title": {"text": title, "offset": 10}}
+
+
+def thinned(epochs: Array, curve: Array, *, most: int) -> tuple[list[float], list[float]]:
+    """Return at most `most` rows of a curve: evenly spread ones, with the first and the last."""
+    kept = places(len(epochs), most)
+    return epochs[kept].tolist(), curve[kept].tolist()
+
+
+def places(length: int, most: int) -> list[int]:
+    """Return at most `most` places out of `length`, evenly spread, the first and the last among them."""
+    spread = np.linspace(0, length - 1, min(most, length)).round()
+    return [int(place) for place in np.unique(spread)]

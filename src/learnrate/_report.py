@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import gzip
 import math
 import platform
 from importlib import metadata
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from learnrate import _axes, _code, _drawings, _page, _words
+from learnrate import _axes, _code, _curve_drawings, _drawings, _page, _words
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import RangeTest, Recommendation, Sweep, Trial, rate, short
 
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
     import jinja2
 
     from learnrate._axes import Spec
+    from learnrate.curves import LearningCurve
 
 _VERSIONS = ("learnrate", "numpy", "scipy", "torch", "keras", "scikit-learn", "jax", "optax")
 _MOST_DRAWN = 80_000  # numbers: each curve keeps twenty points of a thousand trials with four metrics
-_MOST_EXACT = 100_000  # numbers: beyond, the embedded data keep six digits, or the page outgrows 8 MB
+_MOST_PLAIN = 100_000  # numbers: beyond, the embedded data keep six digits and are compressed, to stay under 8 MB
 
 
 def report(result: Recommendation | Sweep | RangeTest | str | Path, path: str | Path) -> Path:
@@ -65,7 +68,7 @@ def render(result: Recommendation | Sweep | RangeTest) -> str:
     trials = [] if isinstance(result, RangeTest) else sorted(result.trials, key=_by_rate)
     drawn = [trial for trial in trials if trial.curve.metrics]
     charts, views = _charts(result, drawn)
-    exact = sum(len(trial.curve) * len(trial.curve.metrics) for trial in trials) <= _MOST_EXACT
+    plain = sum(len(trial.curve) * len(trial.curve.metrics) for trial in trials) <= _MOST_PLAIN
     page: dict[str, Any] = {
         "config": _axes.config(ink="currentColor", background=None, font="system-ui, sans-serif"),
         "views": views,
@@ -76,7 +79,7 @@ def render(result: Recommendation | Sweep | RangeTest) -> str:
         code=_lines(result),
         charts=charts,
         bases=page["bases"],
-        both=[name or "" for name in page["both"]],
+        both=page["both"],
         multiples=bool(drawn),
         trials=[_row(trial, result) for trial in trials],
         states=list(dict.fromkeys(trial.state.value for trial in trials)),
@@ -84,9 +87,10 @@ def render(result: Recommendation | Sweep | RangeTest) -> str:
         others=any(_others(trial) for trial in trials),
         warnings=result.warnings,
         settings=_settings(result),
+        versions=_versions(),
         version=_version("learnrate"),
-        data_note="complete" if exact else "complete; the curves to six digits",
-        result_json=_page.escaped(_json(result, exact=exact)),
+        plain=plain,
+        data=_page.escaped(result.to_json()) if plain else _compressed(result),
         page_json=_page.script_json(page),
         library=_page.chart_library(),
     )
@@ -119,10 +123,9 @@ def _by_rate(trial: Trial) -> tuple[float, int]:
     return trial.learning_rate, trial.number
 
 
-def _for_page(spec: Spec) -> Spec:
-    """Return a description that fills the width it is given, under a heading of the page's own."""
-    kept = {key: value for key, value in spec.items() if key not in ("title", "data")}
-    return kept | {"width": "container"} | ({"autosize": {"type": "fit-x", "contains": "padding"}})
+def _untitled(spec: Spec) -> Spec:
+    """Return a description without its title: the page has a heading of its own."""
+    return {key: value for key, value in spec.items() if key != "title"}
 
 
 def _charts(
@@ -132,17 +135,17 @@ def _charts(
     sections: list[dict[str, Any]] = []
     views: dict[str, Spec] = {}
     if not isinstance(result, RangeTest) and result.trials:
-        views["response"] = _for_page(_drawings.response(result))
+        views["response"] = _untitled(_drawings.response(result, width=None))
         sections.append(_words.response_section(result))
         if drawn:
             sections.append(_words.curves_section(result))
     test = result if isinstance(result, RangeTest) else getattr(result, "range_test", None)
     if test is not None:
-        views["losses"] = _for_page(_drawings.losses({"": test}))
-        views["changes"] = _for_page(_drawings.loss_changes({"": test}))
+        views["losses"] = _untitled(_drawings.losses({"": test}, width=None))
+        views["changes"] = _untitled(_drawings.loss_changes({"": test}, width=None))
         sections.append(_words.range_test_section(test))
     if not isinstance(result, RangeTest) and (planned := _schedule(result)) is not None:
-        views["schedule"] = _for_page(planned)
+        views["schedule"] = _untitled(planned)
         sections.append(_words.schedule_section(result))
     return sections, views
 
@@ -155,38 +158,39 @@ def _schedule(result: Recommendation | Sweep) -> Spec | None:
         return None
     steps = plan.epochs * max(round(600 / plan.epochs), 1)
     made = schedules.by_name(plan.name, **plan.settings)(result.learning_rate, steps)
-    return _drawings.schedule(made.values(), epochs=plan.epochs)
+    return _drawings.schedule(made.values(), epochs=plan.epochs, width=None)
 
 
 def _curves(result: Recommendation | Sweep | RangeTest, drawn: list[Trial]) -> dict[str, Any]:
     """Return what the page draws learning curves from: the descriptions, and the curves thinned."""
     if isinstance(result, RangeTest) or not drawn:
         return {"bases": [], "both": [], "curves": [], "trials": [], "order": [], "rates": [], "single": None}
-    base = _drawings.parts(result.metric)[0]
-    known = _drawings.reported(drawn)
+    base = _curve_drawings.parts(result.metric)[0]
+    known = _curve_drawings.reported(drawn)
     bases = sorted(known, key=lambda name: name != base)
-    both = _drawings.pair(drawn, bases[0])
+    both = _curve_drawings.pair(drawn, bases[0])
     most = max(_MOST_DRAWN // sum(len(trial.curve.metrics) for trial in drawn), 8)
-    single = _for_page(_drawings.single(drawn, both, []))
     return {
         "bases": bases,
         "both": [name for name in both if name is not None],
-        "curves": [_for_page(_drawings.overlay(drawn, name, rows=[])) for name in bases],
+        "curves": [
+            _untitled(_curve_drawings.overlay(drawn, name, rows=[], width=None, legend=False)) for name in bases
+        ],
         "trials": [_thin(trial, most) for trial in drawn],
-        "order": _drawings.spread_order(len(drawn)),
+        "order": _curve_drawings.spread_order(len(drawn)),
         "rates": sorted({trial.learning_rate for trial in drawn}),
-        "single": {**single, "encoding": {"strokeDash": {"legend": None}}},
+        "single": _untitled(_curve_drawings.single(drawn, both, [], width=None, legend=False)),
     }
 
 
 def _thin(trial: Trial, most: int) -> dict[str, Any]:
-    kept = _drawings.places(len(trial.curve), most)
+    kept = _axes.places(len(trial.curve), most)
     metrics = {name: [_five(value) for value in curve[kept].tolist()] for name, curve in trial.curve.metrics.items()}
     return {
         "trial": trial.number,
         "rate": trial.learning_rate,
         "words": rate(trial.learning_rate),
-        "fate": _drawings.fate(trial),
+        "fate": _curve_drawings.fate(trial),
         "epochs": [float(f"{epoch:.6g}") for epoch in trial.curve.epochs[kept].tolist()],
         "metrics": metrics,
     }
@@ -243,10 +247,13 @@ def _others(trial: Trial) -> str:
 
 
 def _settings(result: Recommendation | Sweep | RangeTest) -> list[tuple[str, str]]:
-    settings = [(name, _words.setting(value)) for name, value in {**result.settings, "seed": result.seed}.items()]
-    versions = [(name, _version(name)) for name in _VERSIONS]
-    found = [(f"{name} (where this was written)", version) for name, version in versions if version]
-    return [*settings, ("Python (where this was written)", platform.python_version()), *found]
+    return [(name, _words.setting(value)) for name, value in {**result.settings, "seed": result.seed}.items()]
+
+
+def _versions() -> list[tuple[str, str]]:
+    """Return what is installed where the report is written."""
+    found = [(name, _version(name)) for name in _VERSIONS]
+    return [("Python", platform.python_version()), *((name, version) for name, version in found if version)]
 
 
 def _version(package: str) -> str:
@@ -256,15 +263,14 @@ def _version(package: str) -> str:
         return ""
 
 
-def _json(result: Recommendation | Sweep | RangeTest, *, exact: bool) -> str:
-    if exact or isinstance(result, RangeTest):
-        return result.to_json()
-    trials = [msgspec.structs.replace(trial, curve=_rounded(trial)) for trial in result.trials]
-    return msgspec.structs.replace(result, trials=trials).to_json()
+def _compressed(result: Recommendation | Sweep | RangeTest) -> str:
+    """Return the result as JSON, its curves to six digits, gzipped, in base64."""
+    if not isinstance(result, RangeTest):
+        trials = [msgspec.structs.replace(trial, curve=_rounded(trial.curve)) for trial in result.trials]
+        result = msgspec.structs.replace(result, trials=trials)
+    return base64.b64encode(gzip.compress(result.to_json().encode(), compresslevel=6, mtime=0)).decode()
 
 
-def _rounded(trial: Trial) -> Any:
-    metrics = {
-        name: np.array([float(f"{it:.6g}") for it in curve.tolist()]) for name, curve in trial.curve.metrics.items()
-    }
-    return msgspec.structs.replace(trial.curve, metrics=metrics)
+def _rounded(curve: LearningCurve) -> LearningCurve:
+    metrics = {name: np.array([float(f"{it:.6g}") for it in held.tolist()]) for name, held in curve.metrics.items()}
+    return msgspec.structs.replace(curve, metrics=metrics)

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import altair as alt
 
-from learnrate import _axes, _drawings, _page
+from learnrate import _axes, _curve_drawings, _drawings, _page
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import RangeTest, Recommendation, Sweep, Trial, TrialState
@@ -122,7 +122,7 @@ def recommendation(answer: Recommendation) -> Column:
     """Draw a recommendation: the metric against the learning rate, the learning curves and the range test."""
     specs = [_drawings.response(answer)]
     if answer.trials:
-        specs.append(_drawings.overlay(answer.trials, answer.metric))
+        specs.append(_curve_drawings.overlay(answer.trials, answer.metric))
     if answer.range_test is not None:
         specs.append(_drawings.losses({"": answer.range_test}))
     return _column(specs)
@@ -159,17 +159,17 @@ def learning_curves(trials: Sequence[Trial], metric: str) -> Column:
 
 
 def _curves(trials: Sequence[Trial], metric: str) -> list[_axes.Spec]:
-    known = _drawings.reported(trials)
-    if _drawings.parts(metric)[0] not in known:
+    known = _curve_drawings.reported(trials)
+    if _curve_drawings.parts(metric)[0] not in known:
         msg = f"no trial reported {metric!r}: the trials reported {', '.join(known) or 'nothing'}; choose one of these"
         raise InvalidArgumentError(msg)
-    return [_drawings.overlay(trials, metric), _drawings.small_multiples(trials, metric)]
+    return [_curve_drawings.overlay(trials, metric), _curve_drawings.small_multiples(trials, metric)]
 
 
 def trial(result: Trial) -> Layers:
     """Draw one trial's learning curves: two metrics, training dashed and validation solid."""
-    names = _drawings.reported([result])
-    return _single(result, names, _drawings.label(result))
+    names = _curve_drawings.reported([result])
+    return _single(result, names, _curve_drawings.label(result))
 
 
 def curve(result: LearningCurve) -> Layers:
@@ -183,16 +183,16 @@ def curve(result: LearningCurve) -> Layers:
         seed=0,
         seconds=0.0,
     )
-    return _single(alone, _drawings.reported([alone]), "learning curve")
+    return _single(alone, _curve_drawings.reported([alone]), "learning curve")
 
 
 def _single(result: Trial, names: list[str], title: str) -> Layers:
     if not names:
         msg = "the learning curve has no metrics to draw: train for at least one epoch"
         raise InvalidArgumentError(msg)
-    both = _drawings.pair([result], next((name for name in names if "loss" in name), names[0]))
-    rows = _drawings.curve_rows([result], [name for name in both if name is not None])
-    return _layers(_axes.titled(_drawings.single([result], both, rows, width=560, height=300), title))
+    both = _curve_drawings.pair([result], next((name for name in names if "loss" in name), names[0]))
+    rows = _curve_drawings.curve_rows([result], [name for name in both if name is not None])
+    return _layers(_axes.titled(_curve_drawings.single([result], both, rows, width=560, height=300), title))
 
 
 def range_test(result: RangeTest) -> Column:
