@@ -54,7 +54,12 @@ class Analysis(NamedTuple):
 
 
 def analyse(
-    learning_rates: ArrayLike, losses: ArrayLike, *, cliff: float | None = None, bandwidth: float = BANDWIDTH
+    learning_rates: ArrayLike,
+    losses: ArrayLike,
+    *,
+    training_losses: ArrayLike | None = None,
+    cliff: float | None = None,
+    bandwidth: float = BANDWIDTH,
 ) -> Analysis:
     """Read the curve of a range test.
 
@@ -68,6 +73,8 @@ def analyse(
     Args:
         learning_rates: The rate of each step, ascending.
         losses: The loss of each step, smaller when better; NaN or infinity from where training diverged.
+        training_losses: What tells where training broke; the losses themselves where they are the training losses. A
+            validation loss has too little noise to tell a break from a drift.
         cliff: Where a quicker climb broke, if there was one; the third move then goes by it.
         bandwidth: Decades over which the loss is smoothed, to each side.
 
@@ -88,9 +95,9 @@ def analyse(
     """
     rates, values = _checked(learning_rates, losses)
     x = np.log10(rates)
-    broken = broken_at(values)
+    broken = broken_at(values if training_losses is None else _checked(rates, training_losses)[1])
     finite = _finite_length(values)
-    end = finite if broken is None else broken
+    end = finite if broken is None else min(broken, finite)
     breaks = min((rate for rate in (cliff, None if broken is None else float(rates[broken])) if rate), default=None)
     smoothed, changes = np.full(len(rates), np.nan), np.full(len(rates), np.nan)
     suggestions: dict[str, float | None] = dict.fromkeys((*RULES, "learnrate"))
@@ -110,26 +117,25 @@ def analyse(
 
 
 class _Seen(NamedTuple):
-    """The smoothed curve up to where it broke, and the fall in it, from its highest to its lowest point."""
+    """The smoothed curve up to where it broke, and the fall in it, from its start to its lowest point."""
 
     x: Array
     curve: Smooth
     noise: float
-    high: int
+    start: float
     floor: int
 
     @classmethod
     def of(cls, x: Array, curve: Smooth, noise: float) -> _Seen:
-        floor = int(np.argmin(curve.values))
-        return cls(x, curve, noise, int(np.argmax(curve.values[: floor + 1])), floor)
+        return cls(x, curve, noise, float(np.median(curve.values[:_WINDOW])), int(np.argmin(curve.values)))
 
     @property
     def fall(self) -> float:
-        return float(self.curve.values[self.high] - self.curve.values[self.floor])
+        return self.start - float(self.curve.values[self.floor])
 
     @property
     def fell(self) -> bool:
-        return self.fall > _SIGNIFICANT * self.error(self.high, self.floor)
+        return len(self.x) >= _WINDOW and self.fall > _SIGNIFICANT * self.error(0, self.floor)
 
     def error(self, i: int, j: int) -> float:
         """Return the standard error of the difference of two points."""
@@ -139,8 +145,7 @@ class _Seen(NamedTuple):
     def fallen(self) -> int:
         """Return where nearly all of the fall is made."""
         values = self.curve.values[: self.floor + 1]
-        start = float(np.median(self.curve.values[:_WINDOW]))
-        level = values[-1] + (1 - _FALLEN) * max(start - values[-1], 0.0)
+        level = values[-1] + (1 - _FALLEN) * max(self.fall, 0.0)
         return int(np.flatnonzero(values <= level)[0])
 
 
@@ -148,7 +153,7 @@ def _ours(seen: _Seen, anchor: float | None, breaks: float | None) -> tuple[floa
     """Return our own suggestion, None where there is nothing to go by, and what is doubtful about it."""
     doubts: list[str] = []
     if not seen.fell:
-        if anchor is None:
+        if anchor is None or len(seen.x) < 2:
             return None, doubts
         doubts.append(
             "no plain descent was seen: our suggestion goes by the cliff, and may be off by a factor of 10; "
@@ -170,7 +175,7 @@ def _ours(seen: _Seen, anchor: float | None, breaks: float | None) -> tuple[floa
             f"the descent ends unusually {'near to' if rate > highest else 'far from'} the cliff: "
             f"our suggestion may be off by a factor of 3"
         )
-    return min(max(rate, lowest), highest, breaks / 2), doubts
+    return min(max(rate, lowest, float(10 ** seen.x[0])), highest, breaks / 2), doubts
 
 
 def smooth(x: Array, values: Array, bandwidth: float = BANDWIDTH) -> Smooth:
@@ -221,7 +226,7 @@ def broken_at(losses: ArrayLike, *, complete: bool = True) -> int | None:
     """Return the first step at which training had broken, None if it held to the end.
 
     It broke where the loss is NaN or infinite, or where its running median over five steps stands higher above the
-    start than the larger of what it had fallen by until then and six standard deviations of its noise. Losses are
+    start than the larger of what it fell by and six standard deviations of its noise. Losses are
     only ever subtracted, so they may be negative, zero or enormous.
 
     Args:
@@ -243,7 +248,8 @@ def broken_at(losses: ArrayLike, *, complete: bool = True) -> int | None:
     start = float(np.median(values[:_WINDOW]))
     lowest = int(np.argmin(medians))
     noise = _noise(values[: max(lowest + 1, 2 * _WINDOW)])
-    unit = np.maximum(start - np.minimum.accumulate(medians), _BREAK * noise)
+    lowest_yet = medians.min() if complete else np.minimum.accumulate(medians)
+    unit = np.maximum(np.full(finite, start) - lowest_yet, _BREAK * noise)
     judged = finite if complete else finite - _WINDOW // 2
     above = np.flatnonzero((medians > start + unit)[:judged] & (unit[:judged] > 0))
     return int(above[0]) if len(above) else first_lost
@@ -280,15 +286,17 @@ def _verdict(seen: _Seen, x: Array, *, broke: bool) -> Verdict:
     top = int(np.argmax(values))
     left = float(x[0] + min(_EDGE, (x[-1] - x[0]) / 8))
     right = float(x[-1] - min(_EDGE, (x[-1] - x[0]) / 8))
+    if len(values) < _WINDOW:
+        return Verdict.NOISY
     if not seen.fell:
-        rose = broke or values[top] - values[0] > _SIGNIFICANT * seen.error(0, top)
-        if not rose:
+        rise = float(values[top]) - seen.start
+        if not broke and rise <= _SIGNIFICANT * seen.error(0, top):
             return Verdict.FLAT
-        risen = np.flatnonzero(values >= (values[0] + values[top]) / 2)[0]
-        at_once = len(values) <= _WINDOW or (seen.x[risen] <= left and values[top] > values[0])
+        risen = int(np.flatnonzero(values >= seen.start + rise / 2)[0])
+        at_once = len(values) <= 2 * _WINDOW or (rise > 0 and seen.x[risen] <= left)
         return Verdict.TOO_NARROW_LEFT if at_once else Verdict.NOISY
-    gone = float(values[seen.high] - np.interp(left, seen.x, values))
-    if seen.high == 0 and gone > _EDGE_SHARE * seen.fall:
+    gone = max(float(values[0]), seen.start) - float(np.interp(left, seen.x, values))
+    if gone > _EDGE_SHARE * seen.fall:
         return Verdict.TOO_NARROW_LEFT
     return Verdict.TOO_NARROW_RIGHT if not broke and seen.x[seen.fallen] > right else Verdict.FOUND
 
@@ -335,7 +343,7 @@ def steepest(x: Array, curve: Smooth) -> float:
 
 
 def slide(x: Array, curve: Smooth) -> float:
-    """Return the left end of the first interval of 1.2 decades that is as steep at both ends, from the lowest point down.
+    """Return the left end of the first interval of 1.2 decades as steep at both ends, from the lowest point down.
 
     As steep: the slope on the right is no larger than the one on the left by more than a twentieth of the steepest.
 

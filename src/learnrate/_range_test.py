@@ -1,0 +1,262 @@
+"""Raise the learning rate step by step until training breaks, and read the answer off the loss (Smith)."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from learnrate import _checks
+from learnrate._laboratory import Laboratory, open_study
+from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
+from learnrate.results import RangeTest, Verdict, rate
+from learnrate.schedules import constant
+from learnrate.suggestions import analyse, broken_at
+from learnrate.training import Event, Trainable, require_trainable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from learnrate.curves import Array, Mode
+
+Spacing = Literal["adaptive", "exponential", "linear"]
+
+_QUICK = 0.3  # of the steps are for the quick climb
+_QUICK_DENSITY = 3.6  # steps a decade
+_SLOW_DENSITY = 21.5  # steps a decade: with the quick climb's, 100 for a range of eight decades
+_BELOW, _ABOVE = 3.0, 0.25  # decades around the cliff that the slow climb goes over
+_FEWEST = 6  # steps that a quick climb needs to show anything
+
+
+def range_test(
+    problem: Trainable,
+    *,
+    min_learning_rate: float = 1e-7,
+    max_learning_rate: float = 10.0,
+    num_steps: int = 100,
+    spacing: Spacing = "adaptive",
+    metric: str = "loss",
+    mode: Mode = "min",
+    seed: int = 0,
+    study: str | Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> RangeTest:
+    """Raise the learning rate step by step until training breaks, and suggest one from what the loss did.
+
+    With "adaptive" spacing there are two climbs, both from the weights as they are. A quick one of 3.6 steps a decade
+    over the whole range finds the cliff, where training breaks; a slow one of 21.5 steps a decade goes over the three
+    decades below it. The result shows the quick climb up to there, then the slow one. "exponential" and "linear" make
+    one climb of `num_steps`, from end to end.
+
+    Our suggestion is the rate at which the smoothed loss has made 97 % of its fall, lowered somewhat because a climb
+    trains little at each rate, and kept between a 200th and a 20th of the cliff: see `learnrate.suggestions.analyse`.
+    The problem is left as it was found.
+
+    Args:
+        problem: What to train, a `Trainable`.
+        min_learning_rate: The first rate; low enough that training hardly moves.
+        max_learning_rate: The last; the climb ends earlier where training breaks.
+        num_steps: The most steps to make. Adaptive spacing needs no more than 100 for eight decades and makes no
+            more, so that its answer does not depend on a larger number.
+        spacing: "adaptive", "exponential" or "linear".
+        metric: What to watch: the training loss, which is free, or a validation metric, which is evaluated after each
+            step.
+        mode: "min" where a smaller metric is better, "max" where a larger one is.
+        seed: Decides the order of the batches and all other randomness.
+        study: A folder that remembers a finished climb; the same call continues it.
+        on_event: Called with every `Event` as it happens.
+
+    Returns:
+        A `RangeTest`; its cost is in epochs, since a range test knows of no longer training.
+
+    Raises:
+        InvalidArgumentError: If an argument cannot be used.
+        UnsupportedProblemError: If the problem cannot be trained, or only at a constant learning rate.
+        UnknownMetricError: If the training reports no such metric.
+
+    Source: Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186.
+
+    Example:
+        >>> import learnrate
+        >>> from learnrate.testing import QuadraticTrainable
+        >>> result = learnrate.range_test(QuadraticTrainable(noise=0.01))
+        >>> result.verdict.value, 0.01 < result.learning_rate < result.cliff
+        ('found', True)
+    """
+    problem = require_trainable(problem)
+    if getattr(problem, "constant_rate_only", False):
+        msg = (
+            "this problem trains at a constant learning rate only, so there is nothing to raise step by step: "
+            "use learnrate.select or learnrate.sweep, which train once at each of several rates"
+        )
+        raise UnsupportedProblemError(msg)
+    low, high = _checks.learning_rate_range(min_learning_rate, max_learning_rate)
+    settings: dict[str, Any] = {
+        "min_learning_rate": low,
+        "max_learning_rate": high,
+        "num_steps": _checks.positive_integer("num_steps", num_steps),
+        "spacing": _checked_spacing(spacing),
+        "metric": _checks.metric_name(metric),
+        "mode": _checks.mode_name(mode),
+        "seed": _checks.seed_integer(seed),
+    }
+    started = time.perf_counter()
+    with (
+        open_study(study, verb="range_test", settings=settings, problem=problem) as record,
+        Laboratory(
+            problem,
+            epochs=1,
+            schedule=constant,
+            metric=metric,
+            mode=mode,
+            seed=seed,
+            study=record if metric == "loss" else None,  # a study keeps the loss of a climb, and no other metric
+            on_event=on_event,
+        ) as lab,
+    ):
+        known = None if record is None else record.result()
+        if known is not None:
+            return RangeTest.from_json(known)
+        climb = _Climbs(lab, _Watched(problem, lab.metric, lab.mode) if lab.metric != "loss" else None)
+        test = climb.twice(low, high, num_steps) if spacing == "adaptive" else None
+        test = test or climb.once(low, high, num_steps, spacing)
+        result = _result(lab, test, settings, time.perf_counter() - started)
+        if record is not None:
+            record.set_result(result.to_json())
+    return result
+
+
+class _Climb(NamedTuple):
+    """What a climb saw as far as it went: the training loss, and the metric, smaller when better."""
+
+    learning_rates: Array
+    training_losses: Array
+    losses: Array
+    cliff: float | None = None
+
+    def first(self, count: int) -> _Climb:
+        return _Climb(self.learning_rates[:count], self.training_losses[:count], self.losses[:count])
+
+    def then(self, other: _Climb, cliff: float | None) -> _Climb:
+        return _Climb(
+            np.concatenate([self.learning_rates, other.learning_rates]),
+            np.concatenate([self.training_losses, other.training_losses]),
+            np.concatenate([self.losses, other.losses]),
+            cliff,
+        )
+
+
+class _Climbs:
+    """Makes the climbs of one range test in a laboratory, watching a metric beside the loss where one is given."""
+
+    def __init__(self, lab: Laboratory, watched: _Watched | None) -> None:
+        self.lab = lab
+        self.watched = watched
+        if watched is not None:
+            lab.problem = watched
+
+    def once(self, low: float, high: float, num_steps: int, spacing: Spacing) -> _Climb:
+        self.lab.announce(f"raising the learning rate over {num_steps} steps")
+        return self._climb((np.linspace if spacing == "linear" else np.geomspace)(low, high, num_steps))
+
+    def twice(self, low: float, high: float, num_steps: int) -> _Climb | None:
+        """Climb quickly to the cliff, then slowly over the decades below it; None where the steps do not suffice."""
+        steps = min(round(_QUICK_DENSITY * math.log10(high / low)) + 1, round(_QUICK * num_steps))
+        if steps < _FEWEST:
+            return None
+        self.lab.announce("a quick climb, to see where training breaks")
+        quick = self._climb(np.geomspace(low, high, steps))
+        broken = broken_at(quick.training_losses)
+        if broken is not None and broken < 2:
+            return quick
+        cliff = None if broken is None else float(quick.learning_rates[broken])
+        top = high if cliff is None else min(high, cliff * 10**_ABOVE)
+        bottom = max(low, (cliff or high) / 10**_BELOW)
+        steps = min(round(_SLOW_DENSITY * math.log10(top / bottom)) + 1, num_steps - len(quick.losses))
+        self.lab.announce(f"a slow climb from {rate(bottom)} to {rate(top)}")
+        slow = self._climb(np.geomspace(bottom, top, max(steps, 2)))
+        below = int(np.sum(quick.learning_rates < bottom * (1 - 1e-9)))
+        return quick.first(below).then(slow, cliff)
+
+    def _climb(self, learning_rates: Array) -> _Climb:
+        lab, watched = self.lab, self.watched
+        if watched is None:
+            losses = lab.ramp(learning_rates)
+            return _Climb(learning_rates[: len(losses)], losses, losses)
+        watched.values = []
+        losses = lab.ramp(learning_rates)
+        if lab.metric in lab.untrained:
+            lab.spent += lab.cost(0, len(losses))
+        return _Climb(learning_rates[: len(losses)], losses, np.array(watched.values))
+
+
+def _result(lab: Laboratory, test: _Climb, settings: dict[str, Any], seconds: float) -> RangeTest:
+    watching = lab.metric != "loss"
+    analysis = analyse(
+        test.learning_rates,
+        test.losses,
+        training_losses=test.training_losses if watching else None,
+        cliff=test.cliff,
+    )
+    sign = -1.0 if watching and lab.mode == "max" else 1.0
+    return RangeTest(
+        learning_rates=test.learning_rates,
+        losses=sign * test.losses,
+        smoothed=sign * analysis.smoothed,
+        loss_changes=sign * analysis.loss_changes,
+        metric=lab.metric,
+        suggestions=analysis.suggestions,
+        learning_rate=analysis.suggestions["learnrate"] if analysis.verdict is Verdict.FOUND else None,
+        verdict=analysis.verdict,
+        cliff=analysis.cliff,
+        seed=lab.seed,
+        cost=lab.spent,
+        seconds=seconds,
+        warnings=[*lab.warnings, *analysis.warnings],
+        settings=settings,
+    )
+
+
+class _Watched:
+    """A problem trained step by step, whose metric is kept after each: evaluated unless the step reports it."""
+
+    def __init__(self, problem: Trainable, metric: str, mode: Mode) -> None:
+        self.steps_per_epoch = problem.steps_per_epoch
+        self.values: list[float] = []
+        self._problem = problem
+        self._metric = metric
+        self._sign = 1.0 if mode == "min" else -1.0
+        self.evaluate = problem.evaluate
+        self.snapshot = problem.snapshot
+        self.restore = problem.restore
+        self.save = problem.save
+        self.load = problem.load
+
+    def begin(self, learning_rate: float, epochs: float, seed: int) -> None:
+        """Begin as the problem does, if it does."""
+        begin = getattr(self._problem, "begin", None)
+        if begin is not None:
+            begin(learning_rate, epochs, seed)
+
+    def train(self, learning_rates: Array) -> dict[str, Array]:
+        """Train a step at a time; return the training losses."""
+        return {"loss": np.array([self._step(learning_rates[i : i + 1]) for i in range(len(learning_rates))])}
+
+    def _step(self, learning_rate: Array) -> float:
+        report = self._problem.train(learning_rate)
+        loss = float(report["loss"][0])
+        value = math.nan
+        if math.isfinite(loss):
+            value = report[self._metric][0] if self._metric in report else self.evaluate()[self._metric]
+        self.values.append(self._sign * float(value))
+        return loss
+
+
+def _checked_spacing(value: Any) -> Spacing:
+    if value not in get_args(Spacing):
+        msg = f'spacing is {value!r}: pass "adaptive", "exponential" or "linear"'
+        raise InvalidArgumentError(msg)
+    return value
