@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
-from learnrate._diagnose import diagnose
 from learnrate.response import Bowl, fit_bowl
 from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
 from learnrate.schedules import as_values, describe
@@ -47,7 +45,7 @@ def conclude(
         if winner is None or bowl is None
         else [cost_of(bowl, winner.learning_rate * part, lab, winner) for part in SLOWER],
         yours=None if winner is None or bowl is None else _yours(bowl, lab, winner),
-        trials=[_diagnosed(trial, lab) for trial in lab.trials],
+        trials=[lab.diagnosed(trial) for trial in lab.trials],
         range_test=_range_test(lab, policy),
         response=None if bowl is None else _drawn(bowl, sign),
         schedule=describe(lab.schedule),
@@ -102,13 +100,14 @@ def held(trial: Trial, lab: Laboratory) -> bool:
 def _slower_points(lab: Laboratory, trial: Trial, losses: Array, center: float) -> list[tuple[float, float]]:
     sums = np.cumsum(as_values(lab.schedule(1.0, lab.total_steps), 0, lab.total_steps))
     steps = np.round(trial.curve.epochs * lab.problem.steps_per_epoch).astype(int)
-    x = math.log10(trial.learning_rate) + np.log10(np.maximum(sums[steps - 1] / sums[-1], 1e-12))
+    done: Array = np.maximum(sums[steps - 1] / sums[-1], 1e-12)
+    x: Array = math.log10(trial.learning_rate) + np.log10(done)
     return [(float(a), float(b)) for a, b in zip(x, losses, strict=True) if a < center and math.isfinite(b)]
 
 
 def _faster_loss(trial: Trial, losses: Array, winner: Trial, best: Array) -> float:
-    behind = float(losses[-1]) - float(np.interp(trial.curve.epochs[-1], winner.curve.epochs, best))
-    return float(best[-1]) + max(behind, 0.0)
+    level: Array = np.interp(trial.curve.epochs[-1:], winner.curve.epochs, best)
+    return float(best[-1]) + max(float(losses[-1]) - float(level[0]), 0.0)
 
 
 def noise_of(lab: Laboratory, winner: Trial) -> float:
@@ -173,7 +172,7 @@ def verdict_of(lab: Laboratory, policy: Policy, winner: Trial | None, bowl: Bowl
 
 
 def _drawn(bowl: Bowl, sign: int) -> Response:
-    x = np.linspace(bowl.x[0] - 0.5, min(bowl.x[-1], bowl.cliff - 1e-9), 200)
+    x: Array = np.linspace(float(bowl.x[0]) - 0.5, min(float(bowl.x[-1]), bowl.cliff - 1e-9), 200)
     values = np.array([bowl.at(float(place)) for place in x])
     return Response(
         learning_rates=10**x,
@@ -181,10 +180,3 @@ def _drawn(bowl: Bowl, sign: int) -> Response:
         low=sign * (values - 2 * bowl.noise),
         high=sign * (values + 2 * bowl.noise),
     )
-
-
-def _diagnosed(trial: Trial, lab: Laboratory) -> Trial:
-    if not len(trial.curve) or lab.metric not in trial.curve.metrics or trial.epochs < 2:
-        return trial
-    diagnosis = diagnose(trial.curve, metric=lab.metric, mode=lab.mode, untrained=lab.untrained_value)
-    return msgspec.structs.replace(trial, diagnosis=diagnosis)

@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import numpy as np
 
+from learnrate._diagnose import diagnose
 from learnrate._shelf import Shelf
 from learnrate.curves import Array, LearningCurve, Mode
 from learnrate.engines.local import LocalEngine
@@ -145,6 +147,13 @@ class Laboratory:
         """Continue a trial up to a later step, from where it was left."""
         return self._train(trial.number, trial.learning_rate, self.steps_of(trial), last_step, stage)
 
+    def diagnosed(self, trial: Trial) -> Trial:
+        """Return a trial with its diagnosis, where it has a curve to read one from."""
+        if not len(trial.curve) or self.metric not in trial.curve.metrics:
+            return trial
+        diagnosis = diagnose(trial.curve, metric=self.metric, mode=self.mode, untrained=self.untrained_value)
+        return msgspec.structs.replace(trial, diagnosis=diagnosis)
+
     def best_weights(self, trial: Trial) -> Snapshot | None:
         """Return the weights of a trial's best epoch; drop those of every other."""
         best = trial.curve.best(self.deciding(trial.curve.metrics), self.mode)
@@ -243,8 +252,7 @@ class Laboratory:
         trial = work.trial(TrialState.DIVERGED if diverged or work.lost else TrialState.COMPLETE)
         if trial.state is TrialState.COMPLETE:
             self.shelf.put(segment.trial, segment.last_step, self.problem.snapshot)
-        wanted = {segment.last_step} | ({work.best_step} if work.best_step else set())
-        self.shelf.settle(segment.trial, wanted)
+        self.shelf.settle(segment.trial, {segment.last_step, work.best_step})
         if self.study is not None:
             self.study.finish(segment.key, trial)
         return trial

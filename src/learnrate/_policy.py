@@ -29,6 +29,8 @@ BELOW_THE_BREAK = 2.0
 of it is smooth."""
 DRIFT = 0.3
 """The best rate falls as the horizon to this power: a longer training can take the time that a smaller rate needs."""
+LEAN = 0.02
+LOWER = 1
 SHORTEST_RAMP = 8
 MOMENTUM = 0.7
 """How much of its present progress, per unit of log time, a training is expected to keep up."""
@@ -96,6 +98,8 @@ class Policy:
         self.can_ramp = can_ramp
         self.ramped: tuple[Array, Array] | None = None
         self._guess = math.log10(guess)
+        self._broken = self.high
+        self._noise = 0.0
         self._trials: dict[float, Trial] = {}
 
     def run(self) -> Trial | None:
@@ -127,9 +131,10 @@ class Policy:
         rates = np.geomspace(10**self.low, 10**self.high, steps)
         losses = self.lab.ramp(rates)
         self.ramped = rates[: len(losses)], losses
+        self._noise = _spread(losses[: max(len(losses) // 4, 4)])
         broken = suggestions.broken_at(losses, complete=len(losses) == steps)
-        highest = self.high if broken is None else math.log10(rates[broken])
-        return self._on_grid(highest - BELOW_THE_BREAK)
+        self._broken = self.high if broken is None else math.log10(rates[broken])
+        return self._on_grid(self._broken - BELOW_THE_BREAK)
 
     def _spare(self) -> float:
         """What may still be spent, a full training reserved, in full trainings."""
@@ -142,21 +147,29 @@ class Policy:
         return min(max(round(x / QUARTER) * QUARTER, self.low), self.high)
 
     def _screen(self, start: float) -> list[float]:
-        """Short trainings half a decade apart: upwards while it gets better, downwards where upwards is worse."""
+        """Short trainings half a decade apart: up to where training breaks, then down while that is better."""
         self.lab.announce("screening learning rates half a decade apart")
         step = self.lab.steps(SCREEN)
         self._train(start, step, "screen")
-        best = start
-        for direction in (1, -1):
-            while self._inside(best + direction * HALF) and self._affordable(best + direction * HALF, step):
-                ahead = best + direction * HALF
-                self._train(ahead, step, "screen")
-                if not (self._loss(ahead) < self._loss(best) or (direction < 0 and math.isinf(self._loss(best)))):
-                    break
-                best = ahead
-            if best != start:
+        x = start
+        while self._may_screen(x + HALF, step):
+            x += HALF
+            self._train(x, step, "screen")
+            lost = not self._held(x) and self._loss(x) >= self._loss(x - HALF)
+            if lost or (x > self._broken - HALF and x != self._best_screened()):
                 break
+        x = start
+        while self._may_screen(x - HALF, step) and x == self._best_screened():
+            x -= HALF
+            self._train(x, step, "screen")
         return sorted(self._trials)
+
+    def _best_screened(self) -> float:
+        held = [x for x in self._trials if self._held(x)]
+        return min(held, key=self._loss, default=min(self._trials))
+
+    def _may_screen(self, x: float, step: int) -> bool:
+        return self._inside(x) and self._affordable(x, step)
 
     def _refine(self, center: float) -> list[float]:
         """Longer trainings a quarter of a decade apart, until the best has a worse one on either side."""
@@ -195,18 +208,32 @@ class Policy:
     def _compare(self, rung: list[float]) -> list[float]:
         """Train the two that promise most further; return all that are left, the most promising first."""
         self.lab.announce("comparing the two that promise most")
-        ranked = sorted((x for x in rung if self._held(x)), key=self._promise)
-        if ranked and ranked[0] == min(rung) and self._inside(ranked[0] - QUARTER):
-            ranked.insert(1, self._on_grid(ranked[0] - QUARTER))
+        held = [x for x in rung if self._held(x)]
+        candidates: list[float] = []
+        if held:
+            first = self._leaning(held)
+            others = sorted((x for x in held if x != first), key=self._promise)
+            candidates = [first, self._on_grid(first - QUARTER) if LOWER else others[0] if others else first]
         compare = self.lab.steps(COMPARE)
         finalists: list[float] = []
-        for x in ranked[:2]:
+        for x in dict.fromkeys(candidates):
             if not finalists or self._affordable(x, compare):
                 for part in (SCREEN, REFINE, COMPARE):
                     self._train(x, self.lab.steps(part), "compare")
                 finalists.append(x)
-        held = sorted((x for x in finalists if self._held(x)), key=self._promise)
-        return held or [self._on_grid(min(finalists or rung) - HALF)]
+        left = [x for x in finalists if self._held(x)]
+        if not left:
+            return [self._on_grid(min(finalists or rung) - HALF)]
+        winner = self._leaning(left)
+        return [winner, *(x for x in left if x != winner)]
+
+    def _leaning(self, rates: list[float]) -> float:
+        """Return the most promising rate, or a smaller one that promises hardly less."""
+        best = min(self._promise(x) for x in rates)
+        untrained = self.lab.untrained_value
+        top = max(self._loss(x) for x in self._trials if self._held(x)) if untrained is None else untrained
+        scale = abs((top if self.lab.mode == "min" else -top) - best)
+        return min(x for x in rates if self._promise(x) <= best + LEAN * scale)
 
     def _confirm(self, ranked: list[float]) -> Trial | None:
         """Train the most promising at full length; then the best one's neighbours, as long as the budget lasts."""
@@ -282,14 +309,14 @@ class Policy:
         return float(np.nanmin(losses)) if self._trials[x].state is TrialState.COMPLETE else math.inf
 
     def _held(self, x: float) -> bool:
-        """Whether training holds: it did not diverge, and is not worse now than no training at all."""
+        """Whether training holds: it did not diverge, and is not clearly worse now than no training at all."""
         if self._trials[x].state is not TrialState.COMPLETE:
             return False
         untrained = self.lab.untrained_value
         if untrained is None:
             return True
         _, losses = self._losses(x)
-        return bool(losses[-1] <= (untrained if self.lab.mode == "min" else -untrained))
+        return bool(losses[-1] <= (untrained if self.lab.mode == "min" else -untrained) + self._noise)
 
     def _promise(self, x: float) -> float:
         """The loss to expect at the horizon: the progress since half the time ago goes on, damped, in log time."""
@@ -299,6 +326,12 @@ class Policy:
         before = float(np.interp(math.log(now / 2), np.log(epochs), reached))
         doublings = math.log2(self.lab.epochs / now)
         return float(reached[-1]) - MOMENTUM * doublings * (before - float(reached[-1]))
+
+
+def _spread(losses: Array) -> float:
+    """Return the standard deviation of one batch's loss, from the first steps, which hardly train."""
+    finite = losses[np.isfinite(losses)]
+    return float(np.median(np.abs(finite - np.median(finite)))) / 0.6745 if len(finite) else 0.0
 
 
 def _vertex(losses: dict[float, float], x: float, spacing: float) -> float:

@@ -68,7 +68,7 @@ class Shelf:
         elif file is not None:
             file.unlink(missing_ok=True)
 
-    def settle(self, trial: int, steps: set[int]) -> None:
+    def settle(self, trial: int, steps: set[int | None]) -> None:
         """Keep a trial's snapshots of these steps alone, safely written where there is a study."""
         for place in [*self._memory, *self._files]:
             if place[0] == trial and place[1] not in steps:

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from learnrate import _checks
-from learnrate._diagnose import diagnose
 from learnrate._laboratory import Laboratory, open_study
 from learnrate.results import Sweep, Trial, TrialState, Verdict
 from learnrate.schedules import ScheduleMaker, constant, describe
@@ -113,7 +112,7 @@ def sweep(
 
 
 def _conclude(lab: Laboratory, settings: dict[str, Any], seconds: float) -> Sweep:
-    trials = [_diagnosed(trial, lab) for trial in lab.trials]
+    trials = [lab.diagnosed(trial) for trial in lab.trials]
     best = best_trial(trials, lab.mode)
     epoch = None if best is None else best.curve.best(lab.metric, lab.mode)
     return Sweep(
@@ -132,15 +131,6 @@ def _conclude(lab: Laboratory, settings: dict[str, Any], seconds: float) -> Swee
         warnings=lab.warnings,
         settings=settings,
     )
-
-
-def _diagnosed(trial: Trial, lab: Laboratory) -> Trial:
-    import msgspec
-
-    if not len(trial.curve) or lab.metric not in trial.curve.metrics:
-        return trial
-    diagnosis = diagnose(trial.curve, metric=lab.metric, mode=lab.mode, untrained=lab.untrained_value)
-    return msgspec.structs.replace(trial, diagnosis=diagnosis)
 
 
 def best_trial(trials: list[Trial], mode: Mode) -> Trial | None:

@@ -34,8 +34,8 @@ class LearningCurve(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         Best(epoch=2.0, value=0.6)
     """
 
-    epochs: np.ndarray
-    metrics: dict[str, np.ndarray]
+    epochs: Array
+    metrics: dict[str, Array]
 
     @classmethod
     def from_rows(cls, rows: list[tuple[float, dict[str, float]]]) -> LearningCurve:

@@ -71,9 +71,9 @@ class Bowl:
         """Return the lowest and the highest log learning rate whose loss is good, floored at the noise."""
         level = self.best + max(GOOD * self.scale, self.noise)
         bottom = int(np.argmin(self.loss))
-        grid = np.linspace(self.x[0], self.x[-1], 2001)
-        losses = np.interp(grid, self.x, self.loss)
-        place = int(np.searchsorted(grid, self.x[bottom]))
+        grid: Array = np.linspace(float(self.x[0]), float(self.x[-1]), 2001)
+        losses: Array = np.interp(grid, self.x, self.loss)
+        place = int(np.argmin(np.abs(grid - self.x[bottom])))
         bad = losses > level
         left = np.flatnonzero(bad[:place])
         right = np.flatnonzero(bad[place:])

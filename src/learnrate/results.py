@@ -5,12 +5,12 @@ from __future__ import annotations
 import enum
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast, get_origin
 
 import msgspec
 import numpy as np
 
-from learnrate.curves import LearningCurve, Mode  # noqa: TC001  # msgspec reads the types when it decodes
+from learnrate.curves import Array, LearningCurve, Mode  # noqa: TC001  # msgspec reads the types when it decodes
 
 if TYPE_CHECKING:
     import altair as alt
@@ -162,13 +162,13 @@ class SlowerCost(msgspec.Struct, frozen=True, kw_only=True):
 class Response(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The fitted metric as a function of the learning rate, with its uncertainty, ready to draw."""
 
-    learning_rates: np.ndarray
-    values: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    learning_rates: Array
+    values: Array
+    low: Array
+    high: Array
 
 
-class _Result(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class Result(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What every verb's result can do."""
 
     def to_json(self) -> str:
@@ -184,16 +184,16 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """Draw the result: an Altair chart, which notebooks show and `.save("chart.png")` writes."""
         from learnrate import charts
 
-        return charts.draw(self)
+        return charts.draw(cast("Any", self))
 
     def report(self, path: str | Path) -> Path:
         """Write the result as one HTML file that opens anywhere, without a network; return its path."""
         from learnrate import _report
 
-        return _report.report(self, path)
+        return _report.report(cast("Any", self), path)
 
 
-class RangeTest(_Result, frozen=True, kw_only=True, eq=False):
+class RangeTest(Result, frozen=True, kw_only=True, eq=False):
     """What a range test saw: see `learnrate.range_test`.
 
     `losses` are the losses as they came, `smoothed` without their noise and without lag, `loss_changes` the change
@@ -201,10 +201,10 @@ class RangeTest(_Result, frozen=True, kw_only=True, eq=False):
     `learning_rate` is ours, None where the verdict is not FOUND. `cliff` is the first rate that broke training.
     """
 
-    learning_rates: np.ndarray
-    losses: np.ndarray
-    smoothed: np.ndarray
-    loss_changes: np.ndarray
+    learning_rates: Array
+    losses: Array
+    smoothed: Array
+    loss_changes: Array
     metric: str
     suggestions: dict[str, float | None]
     learning_rate: float | None
@@ -227,7 +227,7 @@ class RangeTest(_Result, frozen=True, kw_only=True, eq=False):
         return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
 
 
-class Sweep(_Result, frozen=True, kw_only=True, eq=False):
+class Sweep(Result, frozen=True, kw_only=True, eq=False):
     """Trainings at several learning rates, side by side: see `learnrate.sweep`."""
 
     trials: list[Trial]
@@ -251,15 +251,14 @@ class Sweep(_Result, frozen=True, kw_only=True, eq=False):
             best = trial.curve.best(self.metric, self.mode) if self.metric in trial.curve.metrics else None
             value, epoch = ("–", "–") if best is None else (short(best.value, 4), f"{best.epoch:g}")
             diagnosis = "" if trial.diagnosis is None else str(trial.diagnosis.verdict.value)
-            lines.append(
-                f"{rate(trial.learning_rate):>13}  {value:>12}  {epoch:>5}  {trial.state.value:<9}  {diagnosis}".rstrip()
-            )
+            cells = f"{rate(trial.learning_rate):>13}  {value:>12}  {epoch:>5}  {trial.state.value:<9}  {diagnosis}"
+            lines.append(cells.rstrip())
         if self.learning_rate is not None:
             lines.append(f"best: learning rate {rate(self.learning_rate)}, {self.metric} {short(self.value, 4)}")
         return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
 
 
-class Recommendation(_Result, frozen=True, kw_only=True, eq=False):
+class Recommendation(Result, frozen=True, kw_only=True, eq=False):
     """The learning rate to use, and how sure that is: see `learnrate.select`.
 
     Args:
@@ -382,7 +381,7 @@ def _array_to_list(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [number if math.isfinite(number) else None for number in value.tolist()]
     if isinstance(value, np.generic):
-        return value.item()
+        return cast("Any", value).item()
     if isinstance(value, Path):
         return str(value)
     msg = f"cannot write a {type(value).__name__} as JSON"
@@ -390,7 +389,7 @@ def _array_to_list(value: Any) -> Any:
 
 
 def _list_to_array(target: type, value: Any) -> Any:
-    if target is np.ndarray:
+    if get_origin(target) is np.ndarray:
         return np.array([np.nan if number is None else number for number in value], dtype=np.float64)
     msg = f"cannot read a {target.__name__} from JSON"
     raise NotImplementedError(msg)

@@ -21,7 +21,7 @@ import socket
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, get_origin
 
 import msgspec
 import numpy as np
@@ -416,7 +416,7 @@ def _to_builtin(value: Any) -> Any:
 
 
 def _to_array(target: type, value: Any) -> Any:
-    if target is np.ndarray:
+    if get_origin(target) is np.ndarray:
         return np.array(value, dtype=np.float64)
     raise NotImplementedError(f"cannot read a {target.__name__} out of a study")
 

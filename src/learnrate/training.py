@@ -189,7 +189,8 @@ def require_trainable(problem: object) -> Trainable:
             f"SklearnTrainable or JaxTrainable, an object with the members of learnrate.Trainable, or a function"
         )
         raise UnsupportedProblemError(msg)
-    if not (isinstance(problem.steps_per_epoch, int | np.integer) and problem.steps_per_epoch > 0):
-        msg = f"steps_per_epoch is {problem.steps_per_epoch!r}: an epoch needs at least one step, an integer"
+    steps: Any = problem.steps_per_epoch
+    if not isinstance(steps, int | np.integer) or steps <= 0:
+        msg = f"steps_per_epoch is {steps!r}: an epoch needs at least one step, an integer"
         raise UnsupportedProblemError(msg)
     return problem

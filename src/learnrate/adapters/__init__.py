@@ -1,0 +1,1 @@
+"""One module a framework; each loads it when it is itself imported."""
