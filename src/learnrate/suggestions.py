@@ -247,7 +247,7 @@ def broken_at(losses: ArrayLike, *, complete: bool = True) -> int | None:
     medians = _running_median(values)
     start = float(np.median(values[:_WINDOW]))
     lowest = int(np.argmin(medians))
-    noise = _noise(values[: max(lowest + 1, 2 * _WINDOW)])
+    noise = _noise(values[: max(lowest + 1, 4 * _WINDOW)])  # an explosion is left out as far as there is a curve
     lowest_yet = medians.min() if complete else np.minimum.accumulate(medians)
     unit = np.maximum(np.full(finite, start) - lowest_yet, _BREAK * noise)
     judged = finite if complete else finite - _WINDOW // 2
@@ -287,13 +287,14 @@ def _verdict(seen: _Seen, x: Array, *, broke: bool) -> Verdict:
     left = float(x[0] + min(_EDGE, (x[-1] - x[0]) / 8))
     right = float(x[-1] - min(_EDGE, (x[-1] - x[0]) / 8))
     if len(values) < _WINDOW:
-        return Verdict.NOISY
+        return Verdict.TOO_NARROW_LEFT if broke else Verdict.NOISY
     if not seen.fell:
         rise = float(values[top]) - seen.start
         if not broke and rise <= _SIGNIFICANT * seen.error(0, top):
             return Verdict.FLAT
-        risen = int(np.flatnonzero(values >= seen.start + rise / 2)[0])
-        at_once = len(values) <= 2 * _WINDOW or (rise > 0 and seen.x[risen] <= left)
+        near = min(int(np.searchsorted(seen.x, left)), len(values) - 1)
+        risen = float(values[near] - values[0]) > _SIGNIFICANT * seen.error(0, near)
+        at_once = len(values) <= 2 * _WINDOW or risen
         return Verdict.TOO_NARROW_LEFT if at_once else Verdict.NOISY
     gone = max(float(values[0]), seen.start) - float(np.interp(left, seen.x, values))
     if gone > _EDGE_SHARE * seen.fall:
