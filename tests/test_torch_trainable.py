@@ -837,3 +837,143 @@ def test_training_on_the_gpu_synchronises_once_a_block():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len([it for it in caught if "synchronizing" in str(it.message)]) <= 2  # the losses and the metric
+
+
+# --- The check that every adapter passes, on problems that break one promise each ---
+
+
+class NoLosses(TorchTrainable):
+    def train(self, learning_rates):
+        return {"value": super().train(learning_rates)["loss"]}
+
+
+class Float32(TorchTrainable):
+    def train(self, learning_rates):
+        return {"loss": super().train(learning_rates)["loss"].astype(np.float32)}
+
+
+class MeanRate(TorchTrainable):
+    def train(self, learning_rates):
+        return super().train(np.full(len(learning_rates), np.mean(learning_rates)))
+
+
+class OneRate(TorchTrainable):
+    def train(self, learning_rates):
+        return super().train(np.full(len(learning_rates), 0.1))
+
+
+class ForgetsMomentum(TorchTrainable):
+    def train(self, learning_rates):
+        self.optimizer.state.clear()
+        return super().train(learning_rates)
+
+
+class ForgetsOptimizer(TorchTrainable):
+    def restore(self, snapshot):
+        state = {**snapshot.state, "optimizer": self._state._optimizer_state()}
+        super().restore(type(snapshot)(state, snapshot.place))
+
+
+class ForgetsRandomness(TorchTrainable):
+    def restore(self, snapshot):
+        state = {**snapshot.state, "random": self._randomness.states()}
+        super().restore(type(snapshot)(state, snapshot.place))
+
+
+class ForgetsPlace(TorchTrainable):
+    def restore(self, snapshot):
+        super().restore(type(snapshot)(snapshot.state, self._stream.place()))
+
+
+class SharesWeights(TorchTrainable):
+    def snapshot(self):
+        taken = super().snapshot()
+        weights = {name: parameter.detach() for name, parameter in self._state.parameters.items()}
+        return type(taken)({**taken.state, "parameters": weights}, taken.place)
+
+
+class RoundsInFiles(TorchTrainable):
+    def load(self, path):
+        loaded = super().load(path)
+        for weight in loaded.state["parameters"].values():
+            weight.copy_(weight.bfloat16())
+        return loaded
+
+
+class MovesNumpy(TorchTrainable):
+    def evaluate(self):
+        np.random.rand()
+        return super().evaluate()
+
+
+class MovesTorch(TorchTrainable):
+    def evaluate(self):
+        torch.rand(())
+        return super().evaluate()
+
+
+class StaysInEvalMode(TorchTrainable):
+    def evaluate(self):
+        values = super().evaluate()
+        self._training_modes = dict.fromkeys(self._training_modes, False)
+        return values
+
+
+class PlainNames(TorchTrainable):
+    def evaluate(self):
+        return {name.removeprefix("val_"): value for name, value in super().evaluate().items()}
+
+
+class NumpyValues(TorchTrainable):
+    def evaluate(self):
+        return {name: np.float64(value) for name, value in super().evaluate().items()}
+
+
+class IgnoresSeeds(TorchTrainable):
+    def begin(self, learning_rate, epochs, seed):
+        pass
+
+
+class RaisesAtInfinity(TorchTrainable):
+    def train(self, learning_rates):
+        report = super().train(learning_rates)
+        if not np.isfinite(report["loss"]).all():
+            raise FloatingPointError
+        return report
+
+
+BROKEN = {
+    NoLosses: "must report 'loss'",
+    Float32: "a float64 array of one value per rate",
+    MeanRate: "after which alone the rates differed",
+    OneRate: "changed no later loss",
+    ForgetsMomentum: "blocks only group steps",
+    ForgetsOptimizer: "differ",
+    ForgetsRandomness: "differ",
+    ForgetsPlace: "differ",
+    SharesWeights: "differ",
+    RoundsInFiles: "saved and loaded",
+    MovesNumpy: "moved the global random generator",
+    MovesTorch: "evaluat",
+    StaysInEvalMode: "evaluat",
+    PlainNames: "its names begin with val_",
+    NumpyValues: "a float is needed",
+    IgnoresSeeds: "the same seed",
+    RaisesAtInfinity: "is returned, not raised",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_the_check_names_the_promise_that_is_broken(broken):
+    parts = Parts(model="noise")
+    before = parts.everything()
+    problem = broken(parts.model, parts.optimizer, LOSS, parts.loader, parts.validation)
+    with pytest.raises(AssertionError, match=BROKEN[broken]):
+        check_trainable(problem)
+    if broken not in (ForgetsOptimizer, ForgetsRandomness, SharesWeights):
+        assert differences(before, parts.everything()) == []
+
+
+def test_the_check_refuses_what_is_no_trainable():
+    with pytest.raises(UnsupportedProblemError, match="lacks"):
+        check_trainable(nn.Linear(1, 1))

@@ -193,8 +193,9 @@ class TorchTrainable:
         """Return what makes this problem this problem: names, shapes and settings, but no weights and no rate."""
         parameters = self._state.parameters
         shapes = [(name, tuple(it.shape), str(it.dtype), it.requires_grad) for name, it in parameters.items()]
+        plain = (bool, int, float, str, tuple, type(None))
         settings = [
-            {key: repr(value) for key, value in group.items() if key not in ("lr", "params")}
+            {key: repr(value) for key, value in group.items() if key != "lr" and isinstance(value, plain)}
             for group in self.optimizer.param_groups
         ]
         batches = None if self.validation_data is None else length_of(self.validation_data)
@@ -255,10 +256,10 @@ class TorchTrainable:
             taken += 1
         self._step(planned / taken)
         self._stream.finish_if_done()
-        total = cast("Tensor", total) * (planned / taken) if taken < planned else cast("Tensor", total)
-        # A compiled model may write its next loss where this one is.
         values = self._meter.compute() if self._meter.wanted else {}
-        return (total.clone() if total.device.type != "cpu" else total), values
+        mean = cast("Tensor", total) if taken == planned else cast("Tensor", total) * (planned / taken)
+        # On a device a compiled model may write its next loss where this one is.
+        return (mean if mean.device.type == "cpu" else mean.clone()), values
 
     def _backward(self, batch: Any, planned: int) -> Tensor:
         result = self._work(batch)
@@ -339,7 +340,7 @@ class TorchTrainable:
             InvalidArgumentError: The snapshot is of another model, or the data has changed.
         """
         self._state.put_back(snapshot.state)
-        if self._scaler is not None:
+        if self._scaler is not None and snapshot.state["scaler"] is not None:
             # A new one: an update that was broken off leaves marks in the old that nothing can clear.
             self._scaler = torch.amp.GradScaler(self.device.type)
             self._scaler.load_state_dict(snapshot.state["scaler"])
