@@ -116,7 +116,8 @@ def _trainings(result: Recommendation | Sweep) -> str:
         return "No training was run."
     states = Counter(trial.state for trial in result.trials)
     kinds = ", ".join(f"{states[state]} {state.value}" for state in TrialState if states[state])
-    whole = sum(trial.epochs >= result.horizon for trial in result.trials)
+    done = [trial for trial in result.trials if trial.state is TrialState.COMPLETE]
+    whole = sum(trial.epochs >= result.horizon for trial in done)
     noun = "training" if count == 1 else "trainings"
     return f"{count} {noun} ({kinds}), {whole} of them over all {_epochs(result.horizon)}."
 

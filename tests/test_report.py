@@ -1,0 +1,217 @@
+import base64
+import gzip
+import html
+import json
+import re
+
+import numpy as np
+import pytest
+
+import _examples
+from learnrate import _page, _words
+from learnrate._report import report
+from learnrate.errors import InvalidArgumentError
+from learnrate.results import Recommendation, SlowerCost, TrialState, Verdict
+
+EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>{{ 7 * 7 }}<!--"
+
+
+def write(result, tmp_path):
+    return report(result, tmp_path / "report.html").read_text()
+
+
+def own_part(page):
+    """The page without the chart library."""
+    return page.replace(_page.chart_library(), "")
+
+
+def words_of(page):
+    body = re.sub(r"<script.*?</script>|<style.*?</style>", " ", own_part(page), flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", body)))
+
+
+def embedded(page, name):
+    kind, text = re.search(rf'<script type="application/(\w+)" id="{name}">(.*?)</script>', page, re.DOTALL).groups()
+    return json.loads(gzip.decompress(base64.b64decode(text)) if kind == "gzip" else text)
+
+
+RESULTS = {
+    "recommendation": _examples.recommendation,
+    "sweep": _examples.sweep,
+    "range test": _examples.range_test,
+}
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_every_result_has_a_report_that_fetches_nothing(tmp_path, kind):
+    page = write(RESULTS[kind](), tmp_path)
+    assert kind in words_of(page)
+    assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=", own_part(page))
+    assert "default-src 'none'" in page
+    assert not re.search(r"https?://(?!vega|www\.w3\.org)", own_part(page))
+
+
+def test_the_first_screen_says_the_answer_and_how_sure_it_is(tmp_path):
+    words = words_of(write(_examples.recommendation(), tmp_path))
+    for said in (
+        "Learning rate 2.1e-3",
+        "As the peak of a cosine schedule, warmed up over the first 10 % of the run, for 20 epochs.",
+        "val_loss reached 0.083 after 17 of 20 epochs",
+        "1.1e-3 to 4.6e-3: within 1 % of the best",
+        "above 2.4e-2",
+        "7e-4 costs 5 % more, or 4 epochs more for the same val_loss",
+        "2.1e-4 costs 24 % more",
+        "1e-3 costs 3 % more",
+        "The best learning rate lies inside the range, with worse ones on both sides.",
+        "8 trainings (4 complete, 1 pruned, 2 diverged, 1 failed), 3 of them over all 20 epochs.",
+        "1.9 training runs of 20 epochs, the winner's own included; 2.0 were allowed. 3 min 12 s.",
+        "CosineAnnealingLR",
+        "CosineDecay",
+        "partial_fit",
+        "optax.cosine_decay_schedule",
+    ):
+        assert said in words, said
+
+
+def test_trials_come_by_learning_rate_each_with_its_diagnosis(tmp_path):
+    page = write(_examples.recommendation(), tmp_path)
+    rates = [float(rate) for rate in re.findall(r'<tr data-rate="([^"]+)"', page)]
+    assert rates == sorted(trial.learning_rate for trial in _examples.trials())
+    words = words_of(page)
+    for said in ("overfitting the validation loss fell until epoch 17", "CUDA out of memory", "Stop at epoch 17."):
+        assert said in words
+
+
+def test_no_answer_is_said_with_what_to_try(tmp_path):
+    answer = _examples.recommendation(
+        learning_rate=None, interval=None, response=None, yours=None, slower_costs=[], verdict=Verdict.ALL_DIVERGED
+    )
+    page = write(answer, tmp_path)
+    words = words_of(page)
+    assert "No learning rate found" in words
+    assert "Training diverged at every learning rate. Look for NaN or infinity" in words
+    assert 'id="copy"' not in own_part(page).split("<script")[0]
+
+
+def test_a_doubtful_answer_comes_with_its_doubt(tmp_path):
+    words = words_of(write(_examples.recommendation(verdict=Verdict.TOO_NARROW_LEFT), tmp_path))
+    assert "Learning rate 2.1e-3" in words
+    assert "are already the best. Lower min_learning_rate" in words
+
+
+def test_the_complete_result_is_in_the_page(tmp_path):
+    answer = _examples.recommendation()
+    page = write(answer, tmp_path)
+    assert embedded(page, "result") == json.loads(answer.to_json())
+    Recommendation.from_json(json.dumps(embedded(page, "result")))
+
+
+def test_markup_in_names_errors_and_warnings_stays_text(tmp_path):
+    trials = [
+        _examples.trial(0, 1e-3, error=EVIL, stage=EVIL, state=TrialState.FAILED),
+        _examples.trial(1, 1e-2, hyperparameters={"learning_rate": 1e-2, EVIL: EVIL}),
+    ]
+    for trial in trials:
+        trial.curve.metrics[EVIL] = trial.curve.metrics["val_loss"]
+    answer = _examples.recommendation(
+        trials=trials,
+        metric=EVIL,
+        warnings=[EVIL],
+        settings={EVIL: EVIL, "schedule": {"name": EVIL}},
+        schedule={"name": EVIL, "settings": {}, "custom": True},
+        range_test=_examples.range_test(metric=EVIL, suggestions={EVIL: 1e-3}),
+    )
+    page = write(answer, tmp_path)
+    assert own_part(page).count("</script>") == own_part(page).count("<script") == 4
+    assert "<img src=x" not in own_part(page)
+    assert "49" not in re.findall(r"<li>(.*?)</li>", page)[-1]
+    assert words_of(page).count("alert('x')") > 5
+    assert embedded(page, "page")["bases"][0] == EVIL
+
+
+@pytest.mark.parametrize("name", ["val.loss", "a[0]", "\\", "loss\u2028"])
+def test_odd_names_of_metrics_are_written(tmp_path, name):
+    trials = _examples.trials()
+    for trial in trials:
+        trial.curve.metrics[name] = trial.curve.metrics["val_loss"]
+    page = write(_examples.sweep(trials=trials, metric=name), tmp_path)
+    assert name in embedded(page, "page")["trials"][0]["metrics"]
+
+
+def test_nan_and_infinity_are_written_as_nothing(tmp_path):
+    trial = _examples.trial(0, 1e-3)
+    trial.curve.metrics["loss"][3:] = [np.nan, np.inf, -np.inf, *[1e308] * 14]
+    page = write(_examples.sweep(trials=[trial], metric="loss", untrained=float("nan"), value=float("inf")), tmp_path)
+    assert embedded(page, "page")["trials"][0]["metrics"]["loss"][3:7] == [None, None, None, 1e308]
+
+
+def test_a_report_of_nothing_is_written(tmp_path):
+    empty = {"trials": [], "learning_rate": None, "value": None, "epochs": None, "verdict": Verdict.ALL_DIVERGED}
+    assert "No training was run" in words_of(write(_examples.sweep(**empty, untrained=None), tmp_path))
+    nothing = np.array([])
+    test = _examples.range_test(
+        learning_rates=nothing, losses=nothing, smoothed=nothing, loss_changes=nothing, suggestions={}, cliff=None,
+        learning_rate=None, verdict=Verdict.FLAT,
+    )  # fmt: skip
+    assert "No learning rate found" in words_of(write(test, tmp_path))
+
+
+def test_a_result_is_read_from_its_json_file(tmp_path):
+    for result in (_examples.recommendation(), _examples.sweep(), _examples.range_test()):
+        path = tmp_path / "result.json"
+        path.write_text(result.to_json())
+        assert report(path, tmp_path / "read.html").read_text() == write(result, tmp_path)
+
+
+def test_what_cannot_be_read_is_refused(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text('{"a": 1}')
+    for given, message in ((path, "holds no result"), (tmp_path / "none.json", "is not a file"), (3, "int has no")):
+        with pytest.raises(InvalidArgumentError, match=message):
+            report(given, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_where_nothing_can_be_written_nothing_is_rendered(tmp_path, monkeypatch):
+    monkeypatch.setattr("learnrate._report.render", lambda _: pytest.fail("rendered"))
+    with pytest.raises(InvalidArgumentError, match="is a directory; give the path of a file"):
+        report(_examples.range_test(), tmp_path)
+    with pytest.raises(InvalidArgumentError, match=r"there is no directory .*missing; make it first"):
+        report(_examples.range_test(), tmp_path / "missing" / "report.html")
+
+
+def test_a_report_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        report(_examples.range_test(), path)
+    assert path.read_text() == "old"
+    assert [it.name for it in tmp_path.iterdir()] == ["report.html"]
+
+
+def many(count):
+    rates = np.geomspace(1e-5, 1e-1, count)
+    return [_examples.trial(number, float(rate), epochs=150) for number, rate in enumerate(rates)]
+
+
+def test_fifty_trials_of_150_epochs_stay_under_3_megabytes(tmp_path):
+    assert len(write(_examples.recommendation(trials=many(50), horizon=150), tmp_path).encode()) < 3e6
+
+
+def test_a_thousand_trials_of_150_epochs_stay_under_8_megabytes_with_all_their_data(tmp_path):
+    answer = _examples.recommendation(trials=many(1000), horizon=150)
+    page = write(answer, tmp_path)
+    assert len(page.encode()) < 8e6
+    kept = embedded(page, "result")["trials"][7]["curve"]["metrics"]["val_loss"]
+    np.testing.assert_allclose(kept, answer.trials[7].curve.metrics["val_loss"], rtol=1e-5)
+
+
+def test_times_and_costs_are_written_as_people_say_them():
+    assert [_words.duration(it) for it in (0.004, 59.0, 60, 3600, 86400)] == ["0.004 s", "59 s", "1 min", "1 h", "24 h"]
+    better = SlowerCost(learning_rate=1e-3, value=0.1, cost=-0.01, more_epochs=0.2)
+    assert "1e-3 costs no more" in str(_words.first_screen(_examples.recommendation(yours=better))["facts"])

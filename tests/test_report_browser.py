@@ -1,0 +1,230 @@
+"""The report in a real browser, from a file, with the network off."""
+
+import itertools
+import os
+import re
+import shutil
+
+import pytest
+
+import _examples
+from learnrate._report import report
+from learnrate.results import TrialState
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser; it is not installed")
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on the path; name one in the environment variable CHROMIUM")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Open a result's report; at the end hold that it neither complained nor asked for anything."""
+    noises = []
+    contexts = []
+
+    def open_report(result, **settings):
+        path = report(result, tmp_path / "report.html")
+        context = browser.new_context(
+            offline=True, **({"viewport": {"width": 1200, "height": 900}, "accept_downloads": True} | settings)
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: noises.append(message.text))
+        page.on("pageerror", lambda error: noises.append(str(error)))
+        page.on("dialog", lambda dialog: (noises.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda asked: None if asked.url.startswith(("file:", "blob:")) else noises.append(asked.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-drawn=yes]")
+        return page
+
+    yield open_report
+    for context in contexts:
+        context.close()
+    assert noises == []
+
+
+POINTS = "#view-response path[aria-roledescription=point]"
+ALL_POINTS = f"[...document.querySelectorAll('{POINTS}')]"
+
+
+def faded(page, selector):
+    return page.eval_on_selector_all(selector, "all => all.map((it) => Number(it.getAttribute('opacity')) < 0.5)")
+
+
+def test_a_rate_picked_in_the_table_lights_up_in_the_charts(opened):
+    page = opened(_examples.recommendation())
+    page.click("#table tbody tr:nth-child(5) button")
+    page.wait_for_function(f"{ALL_POINTS}.some((it) => it.getAttribute('opacity') < 0.5)")
+    assert faded(page, POINTS).count(False) == 1
+    assert page.text_content("#picked-words") == "Learning rate 2.1e-3: overfitting"
+    lines = "#view-curves path[aria-roledescription='line mark']"
+    assert faded(page, lines).count(False) == 2  # its training and its validation
+    assert page.get_attribute("#multiples figure.picked", "id") == "one-3"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#picked", state="hidden")
+    page.wait_for_function(
+        f"[...document.querySelectorAll('{POINTS}')].every((it) => it.getAttribute('opacity') > 0.5)"
+    )
+
+
+def test_a_point_picked_in_the_chart_lights_up_in_the_table(opened):
+    page = opened(_examples.recommendation())
+    for point, rate in ((3, "2.1e-3"), (6, "0.1")):  # the winner lies under its own rule; the last one at the edge
+        page.locator(POINTS).nth(point).click()
+        page.wait_for_selector(f"tr.picked button:text-is('{rate}')")
+        assert page.locator("tr.picked button").get_attribute("aria-pressed") == "true"
+
+
+def test_a_curve_picked_in_the_overlay_lights_up_in_the_table(opened):
+    page = opened(_examples.recommendation())
+    page.locator("#view-curves path[aria-roledescription='line mark']").first.dispatch_event("click")
+    page.wait_for_selector("tr.picked")
+
+
+def test_a_rate_is_picked_with_the_keyboard_alone(opened):
+    page = opened(_examples.recommendation())
+    page.focus("#table tbody tr:nth-child(2) button")
+    page.keyboard.press("Enter")
+    assert page.text_content("#picked-words") == "Learning rate 2e-4: too slow"
+
+
+def test_the_metric_of_the_curves_is_chosen(opened):
+    page = opened(_examples.recommendation())
+    page.select_option("#metric", label="accuracy")
+    page.wait_for_selector("#view-curves text:text-is('accuracy')", state="attached")
+
+
+def column(page, number):
+    return page.locator(f"#table tbody tr:visible td:nth-child({number})").all_text_contents()
+
+
+def test_the_table_sorts_and_filters(opened):
+    page = opened(_examples.recommendation())
+    page.click("#table th:nth-child(3) button")
+    values = column(page, 3)
+    assert values[-1] == "–"
+    numbers = [float(value) for value in values[:-1]]
+    assert numbers == sorted(numbers)
+    page.click("#table th:nth-child(3) button")
+    assert page.get_attribute("#table th:nth-child(3)", "aria-sort") == "descending"
+    assert column(page, 3) == [*reversed(values[:-1]), "–"]
+    page.select_option("#state", "diverged")
+    assert column(page, 2) == ["diverged", "diverged"]
+    assert page.text_content("#count") == "2 of 8 trials"
+    page.select_option("#state", "")
+    page.fill("#search", "cuda")
+    assert column(page, 1) == ["1e-3"]
+
+
+def test_the_lines_are_copied(opened):
+    page = opened(_examples.recommendation(), permissions=["clipboard-read", "clipboard-write"])
+    page.focus("#tab-torch")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.id") == "tab-keras"
+    page.click("#copy")
+    page.wait_for_selector("#copy:text-is('Copied')")
+    assert page.evaluate("navigator.clipboard.readText()") == _examples.recommendation().code("keras")
+
+
+@pytest.mark.parametrize("count", [3, 180])
+def test_the_data_are_downloaded(opened, tmp_path, count):
+    trials = [_examples.trial(number, 10.0 ** (-number / 60), epochs=150) for number in range(count)]
+    sweep = _examples.sweep(trials=trials)
+    page = opened(sweep)
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "data.json")
+    kept = type(sweep).from_json((tmp_path / "data.json").read_bytes())
+    assert len(kept.trials) == count
+    assert kept.trials[0].curve.best("val_loss", "min").value == pytest.approx(
+        trials[0].curve.best("val_loss", "min").value, rel=1e-5
+    )
+
+
+def test_many_trials_show_a_dozen_small_charts_and_more_when_asked(opened):
+    trials = [_examples.trial(number, 10.0 ** (-number / 20)) for number in range(60)]
+    page = opened(_examples.sweep(trials=trials))
+    assert page.locator("#multiples figure").count() == 12
+    page.click("#table tbody tr:nth-child(2) button")
+    page.wait_for_selector("#multiples figure.picked")
+    page.click("#more")
+    assert page.locator("#multiples figure").count() == 13 + 24
+
+
+def test_a_thousand_trials_open(opened):
+    trials = [
+        _examples.trial(number, 10.0 ** (-1 - number / 250), epochs=150, state=list(TrialState)[1 + number % 3])
+        for number in range(1000)
+    ]
+    page = opened(_examples.recommendation(trials=trials, horizon=150))
+    page.wait_for_selector("#view-curves canvas")
+    assert page.locator("#table tbody tr").count() == 1000
+
+
+EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>"
+
+
+def test_markup_runs_nowhere(opened):
+    trials = [_examples.trial(number, 10.0**-number, error=EVIL, stage=EVIL) for number in (1, 2)]
+    for trial in trials:
+        for name in (EVIL, "val.loss", "a[0]", '\\", x: alert(1), "'):
+            trial.curve.metrics[name] = trial.curve.metrics["val_loss"]
+    page = opened(_examples.recommendation(trials=trials, metric=EVIL, warnings=[EVIL]))
+    for name in (EVIL, "val.loss", "a[0]", '\\", x: alert(1), "'):
+        page.select_option("#metric", label=name)
+        page.wait_for_function(
+            "name => [...document.querySelectorAll('#view-curves text')].some((it) => it.textContent === name)",
+            arg=name,
+        )
+        assert page.locator("#view-curves path[aria-roledescription='line mark']").count() >= 2
+    page.locator(POINTS).first.hover()
+    page.wait_for_selector("#vg-tooltip-element.visible")
+    assert EVIL in page.text_content("#vg-tooltip-element")
+    assert page.locator("body img").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_nothing_is_wider_than_the_screen_and_ink_follows_the_scheme(opened, scheme, width):
+    page = opened(_examples.recommendation(), color_scheme=scheme, viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    edges = page.eval_on_selector_all(
+        ".chart > svg, .chart > canvas",
+        "all => all.map((it) => [it, it.parentElement].map((box) => box.getBoundingClientRect().right))",
+    )
+    assert all(inner <= outer + 1 for inner, outer in edges)
+    ink = page.eval_on_selector("#view-response .role-axis-label text", "(it) => getComputedStyle(it).fill")
+    brightness = sum(int(part) for part in re.findall(r"\d+", ink)[:3])
+    assert brightness > 500 if scheme == "dark" else brightness < 200
+
+
+def test_every_chart_has_words_and_every_control_a_name(opened):
+    page = opened(_examples.recommendation())
+    names = page.eval_on_selector_all(".chart", "all => all.map((it) => it.getAttribute('aria-label') || '')")
+    assert all(len(name) > 20 for name in names)
+    assert len(set(names)) == len(names)
+    levels = [int(it) for it in page.eval_on_selector_all("h1, h2, h3", "all => all.map((it) => it.tagName[1])")]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    unnamed = "all => all.filter((it) => !it.labels?.length && !it.textContent.trim() && !it.ariaLabel).length"
+    assert page.eval_on_selector_all("main button, main input, main select", unnamed) == 0
