@@ -1,0 +1,94 @@
+"""Which of its findings a diagnosis names, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from learnrate.results import DiagnosisVerdict, short
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from learnrate._findings import Case
+    from learnrate.curves import Best
+    from learnrate.results import Finding, Outlook
+
+_BORDER = 0.5
+_FIRST = (DiagnosisVerdict.DIVERGED, DiagnosisVerdict.OVERFITTING, DiagnosisVerdict.NOT_LEARNING)
+_SECOND = (DiagnosisVerdict.TOO_SLOW, DiagnosisVerdict.OSCILLATING)
+_EARLY = 0.1  # of the run: what overfits before that has hardly trained
+_REGULARISE = "dropout, weight decay, augmentation or more data"
+
+
+def verdict_of(findings: Iterable[Finding]) -> DiagnosisVerdict:
+    """Return the finding that is named: the most serious one that is beyond its border; healthy where none is.
+
+    The order is diverged, overfitting, not learning; then the stronger of too slow and oscillating; then plateaued.
+    """
+    strengths = {finding.kind: finding.strength for finding in findings}
+    stronger = max(_SECOND, key=lambda verdict: strengths.get(verdict.value, 0.0))
+    beyond = (
+        each for each in (*_FIRST, stronger, DiagnosisVerdict.PLATEAUED) if strengths.get(each.value, 0) >= _BORDER
+    )
+    return next(beyond, DiagnosisVerdict.HEALTHY)
+
+
+def calm(case: Case) -> str:
+    """Return the evidence where nothing is wrong."""
+    series = case.metric
+    if len(series.y) == 1:
+        return (
+            f"{series.name} is {series.shown(series.low)} in the only row: one row does not show how training goes on."
+        )
+    went = "fell" if series.mode == "min" else "rose"
+    return (
+        f"{series.name} {went} from {series.shown(series.start)} to {series.shown(float(series.y.min()))} by "
+        f"{series.at(int(series.y.argmin()))} and has nearly settled."
+    )
+
+
+def advice(verdict: DiagnosisVerdict, case: Case, best: Best, outlook: Outlook | None) -> str:
+    """Return what to do, in a sentence."""
+    if len(case.metric.y) == 1:
+        return "Train for more epochs."
+    text = _ADVICE[verdict]
+    if verdict is DiagnosisVerdict.OVERFITTING and case.metric.y.argmin() < max(3, _EARLY * len(case.metric.y)):
+        text = _OVERFITTING_EARLY
+    return text.format(stop=f"epoch {best.epoch:.6g}", regularise=_REGULARISE, expected=_expected(outlook))
+
+
+_ADVICE = {
+    DiagnosisVerdict.DIVERGED: (
+        "Use a smaller learning rate, a third or a tenth of this one; until then keep the weights of {stop}."
+    ),
+    DiagnosisVerdict.NOT_LEARNING: (
+        "Try learning rates ten times smaller and ten times larger; if none learns, check that the targets belong to "
+        "the inputs, that no parameter is frozen and that gradients reach them all."
+    ),
+    DiagnosisVerdict.TOO_SLOW: ("Train for more epochs{expected}, or use a learning rate three to ten times as large."),
+    DiagnosisVerdict.OVERFITTING: (
+        "Stop at {stop} and keep its weights (early stopping): up to there this learning rate is good; to get further, "
+        "regularise: {regularise}."
+    ),
+    DiagnosisVerdict.OSCILLATING: (
+        "Use a smaller learning rate, one that decays, or larger batches; until then keep the weights of {stop}."
+    ),
+    DiagnosisVerdict.PLATEAUED: (
+        "Stop at {stop}: more epochs at this rate bring next to nothing; to get further, lower the learning rate there "
+        "(a decay, or reduce on plateau)."
+    ),
+    DiagnosisVerdict.HEALTHY: (
+        "Keep this learning rate and the weights of {stop}; more epochs would bring little{expected}."
+    ),
+}
+_OVERFITTING_EARLY = (
+    "Stop at {stop} and keep its weights; it is that early that a smaller learning rate is worth a try, and so is "
+    "regularising: {regularise}."
+)
+
+
+def _expected(outlook: Outlook | None) -> str:
+    if outlook is None:
+        return ""
+    value, low, high = (short(number, 3) for number in (outlook.value, outlook.low, outlook.high))
+    return f" ({value} is expected by epoch {outlook.epochs}, 90 % interval {low} to {high})"
