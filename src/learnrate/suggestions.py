@@ -245,7 +245,7 @@ def broken_at(losses: ArrayLike, *, complete: bool = True) -> int | None:
     if finite < _WINDOW:
         return first_lost
     medians = _running_median(values)
-    start = float(np.median(values[:_WINDOW]))
+    start = float(medians[: _WINDOW // 2 + 1].max())  # a steep descent from the first step is no break before it
     lowest = int(np.argmin(medians))
     noise = _noise(values[: max(lowest + 1, 4 * _WINDOW)])  # an explosion is left out as far as there is a curve
     lowest_yet = medians.min() if complete else np.minimum.accumulate(medians)
