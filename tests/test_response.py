@@ -51,9 +51,9 @@ def test_noise_widens_the_interval() -> None:
     assert noisy.good()[1] > quiet.good()[1]
 
 
-def test_the_cliff_lies_between_the_last_that_held_and_the_first_that_broke() -> None:
-    bowl = fit_bowl([(-3, 1.0), (-2, 0.5)], bottom=-2.0, untrained=2.0, broken=[-1.0, 0.0])
-    assert -2 < bowl.cliff < -1
+def test_beyond_the_cliff_nothing_counts() -> None:
+    bowl = fit_bowl([(-3, 1.0), (-2, 0.5), (-0.5, 0.1)], bottom=-2.0, untrained=2.0, cliff=-1.0)
+    assert bowl.best == 0.5
     assert math.isinf(bowl.at(-0.5))
     assert math.isinf(bowl.cost(-0.5))
 

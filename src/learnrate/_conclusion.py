@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learnrate._policy import DRIFT
 from learnrate.response import Bowl, fit_bowl
 from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
 from learnrate.schedules import as_values, describe
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from learnrate.curves import Array, Mode
 
 SLOWER = (1 / 3, 1 / 10)
+SLOWNESS = 0.7
+"""A tenth of the rate does what the rate does in 10^-0.7 of the time: it makes up with less noise."""
 
 
 def conclude(
@@ -25,7 +28,7 @@ def conclude(
 ) -> Recommendation:
     """Say what the trials show."""
     sign = 1 if lab.mode == "min" else -1
-    bowl = None if winner is None else fit_response(lab, winner)
+    bowl = None if winner is None else fit_response(lab, policy, winner)
     best = None if winner is None else winner.curve.best(lab.metric, lab.mode)
     good = None if bowl is None else bowl.good()
     return Recommendation(
@@ -57,26 +60,29 @@ def conclude(
     )
 
 
-def fit_response(lab: Laboratory, winner: Trial) -> Bowl:
+def fit_response(lab: Laboratory, policy: Policy, winner: Trial) -> Bowl:
     """Fit the bowl of full-length trainings from the winner's curve and from the trainings that went less far.
 
-    On the slow side progress depends on the sum of the learning rates alone, so what a rate has reached when the sum
-    is a tenth of the whole is what a tenth of the rate reaches in full length. On the fast side the lead that the
-    winner has over a faster training at the same step is expected to stay.
+    On the slow side progress depends on the sum of the learning rates, to a power, so what a rate has reached when
+    the sum is a tenth of the whole tells what a slower rate reaches in full length. On the fast side the trainings
+    that were left at a rung show how much worse than that rung's best they are; as the best rate falls with the
+    horizon, so does the whole side.
     """
     center = math.log10(winner.learning_rate)
     sign = 1 if lab.mode == "min" else -1
     losses = {trial.number: sign * best_so_far(trial, lab.metric, lab.mode) for trial in lab.trials}
-    points = [(center, float(losses[winner.number][-1]))]
-    for trial in lab.trials:
-        x = math.log10(trial.learning_rate)
-        if x <= center:
-            points += _slower_points(lab, trial, losses[trial.number], center)
-        elif held(trial, lab):
-            points.append((x, _faster_loss(trial, losses[trial.number], winner, losses[winner.number])))
-    broken = [math.log10(trial.learning_rate) for trial in lab.trials if not held(trial, lab)]
+    points = [(center, float(losses[winner.number][-1])), *_slower_points(lab, winner, losses[winner.number])]
+    points += _faster_points(lab, center, points[0][1], losses)
+    above = [_log_rate(trial) for trial in lab.trials if _log_rate(trial) > center and not held(trial, lab)]
+    seen = policy.broken if policy.broken is not None and policy.broken > center else math.inf
     untrained = None if lab.untrained_value is None else sign * lab.untrained_value
-    return fit_bowl(points, bottom=center, untrained=untrained, broken=broken, noise=noise_of(lab, winner))
+    return fit_bowl(
+        points, bottom=center, untrained=untrained, cliff=min(above, default=seen), noise=noise_of(lab, winner)
+    )
+
+
+def _log_rate(trial: Trial) -> float:
+    return math.log10(trial.learning_rate)
 
 
 def best_so_far(trial: Trial, metric: str, mode: Mode) -> Array:
@@ -97,17 +103,33 @@ def held(trial: Trial, lab: Laboratory) -> bool:
     return bool((values <= lab.untrained_value).all() if lab.mode == "min" else (values >= lab.untrained_value).all())
 
 
-def _slower_points(lab: Laboratory, trial: Trial, losses: Array, center: float) -> list[tuple[float, float]]:
+def _slower_points(lab: Laboratory, winner: Trial, losses: Array) -> list[tuple[float, float]]:
     sums = np.cumsum(as_values(lab.schedule(1.0, lab.total_steps), 0, lab.total_steps))
-    steps = np.round(trial.curve.epochs * lab.problem.steps_per_epoch).astype(int)
+    steps = np.round(winner.curve.epochs * lab.problem.steps_per_epoch).astype(int)
     done: Array = np.maximum(sums[steps - 1] / sums[-1], 1e-12)
-    x: Array = math.log10(trial.learning_rate) + np.log10(done)
+    center = _log_rate(winner)
+    x: Array = center + np.log10(done) / SLOWNESS
     return [(float(a), float(b)) for a, b in zip(x, losses, strict=True) if a < center and math.isfinite(b)]
 
 
-def _faster_loss(trial: Trial, losses: Array, winner: Trial, best: Array) -> float:
-    level: Array = np.interp(trial.curve.epochs[-1:], winner.curve.epochs, best)
-    return float(best[-1]) + max(float(losses[-1]) - float(level[0]), 0.0)
+def _faster_points(lab: Laboratory, center: float, best: float, losses: dict[int, Array]) -> list[tuple[float, float]]:
+    points: list[tuple[float, float]] = []
+    for trial in lab.trials:
+        if not held(trial, lab):
+            continue
+        epoch = float(trial.curve.epochs[-1])
+        x = _log_rate(trial) + DRIFT * math.log10(epoch / lab.epochs)
+        rung = [_reached(other, losses[other.number], epoch) for other in lab.trials if held(other, lab)]
+        if x > center:
+            points.append((x, best + float(losses[trial.number][-1]) - min(rung)))
+    return points
+
+
+def _reached(trial: Trial, losses: Array, epoch: float) -> float:
+    """The best loss that a trial had reached by an epoch, infinite where it was not trained for so long."""
+    rows = np.flatnonzero(trial.curve.epochs <= epoch + 1e-9)
+    trained = len(rows) and trial.curve.epochs[-1] >= epoch - 1e-9
+    return float(losses[rows[-1]]) if trained else math.inf
 
 
 def noise_of(lab: Laboratory, winner: Trial) -> float:
@@ -126,7 +148,7 @@ def cost_of(bowl: Bowl, learning_rate: float, lab: Laboratory, winner: Trial) ->
         learning_rate=learning_rate,
         value=loss if lab.mode == "min" else -loss,
         cost=bowl.cost(x),
-        more_epochs=lab.epochs * (slower - 1) if slower >= 1 else None,
+        more_epochs=lab.epochs * (slower**SLOWNESS - 1) if slower >= 1 else None,
     )
 
 

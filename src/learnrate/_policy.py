@@ -98,7 +98,7 @@ class Policy:
         self.can_ramp = can_ramp
         self.ramped: tuple[Array, Array] | None = None
         self._guess = math.log10(guess)
-        self._broken = self.high
+        self.broken: float | None = None
         self._noise = 0.0
         self._trials: dict[float, Trial] = {}
 
@@ -133,8 +133,12 @@ class Policy:
         self.ramped = rates[: len(losses)], losses
         self._noise = _spread(losses[: max(len(losses) // 4, 4)])
         broken = suggestions.broken_at(losses, complete=len(losses) == steps)
-        self._broken = self.high if broken is None else math.log10(rates[broken])
-        return self._on_grid(self._broken - BELOW_THE_BREAK)
+        self.broken = None if broken is None else math.log10(rates[broken])
+        return self._on_grid(self._limit - BELOW_THE_BREAK)
+
+    @property
+    def _limit(self) -> float:
+        return self.high if self.broken is None else self.broken
 
     def _spare(self) -> float:
         """What may still be spent, a full training reserved, in full trainings."""
@@ -156,7 +160,7 @@ class Policy:
             x += HALF
             self._train(x, step, "screen")
             lost = not self._held(x) and self._loss(x) >= self._loss(x - HALF)
-            if lost or (x > self._broken - HALF and x != self._best_screened()):
+            if lost or (x > self._limit - HALF and x != self._best_screened()):
                 break
         x = start
         while self._may_screen(x - HALF, step) and x == self._best_screened():

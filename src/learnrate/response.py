@@ -87,7 +87,7 @@ def fit_bowl(
     *,
     bottom: float,
     untrained: float | None,
-    broken: Sequence[float] = (),
+    cliff: float = math.inf,
     noise: float = 0.0,
 ) -> Bowl:
     """Fit a bowl to (log learning rate, loss) points: the nearest curve that falls to `bottom`, then rises.
@@ -99,19 +99,16 @@ def fit_bowl(
         points: At least one point with a finite loss.
         bottom: The log learning rate of the lowest loss.
         untrained: The loss before training.
-        broken: Log learning rates at which training broke.
+        cliff: The log learning rate at which training breaks, infinite where none is known.
         noise: Standard deviation of one loss.
     """
-    ordered = sorted((x, loss) for x, loss in points if math.isfinite(loss))
+    ordered = sorted((x, loss) for x, loss in points if math.isfinite(loss) and x < cliff)
     x = np.array([point[0] for point in ordered])
     loss = np.array([point[1] for point in ordered])
     left, right = x <= bottom, x >= bottom
     fitted = loss.copy()
     fitted[left] = -isotonic(-loss[left])
     fitted[right] = isotonic(loss[right])
-    stable = float(x[-1])
-    above = [rate for rate in broken if rate > bottom]
-    cliff = (max(stable, bottom) + min(above)) / 2 if above and min(above) > stable else min(above, default=math.inf)
     return Bowl(x=x, loss=fitted, noise=noise, untrained=untrained, cliff=cliff)
 
 
