@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 .PHONY: demo test lint format clean
 
 demo: $(VENV)/.installed-for-demo
-	$(BIN)/learnrate select examples/mnist_torch.py:build --epochs 20 --report demo/learning-rate.html
+	$(BIN)/learnrate select examples/mnist_torch.py:build --epochs 12 --report demo/learning-rate.html
 
 test: lint
 	$(BIN)/python -m pytest

@@ -164,7 +164,7 @@ def _range_test(lab: Laboratory, policy: Policy) -> RangeTest | None:
         loss_changes=seen.loss_changes,
         metric="loss",
         suggestions=seen.suggestions,
-        learning_rate=None,
+        learning_rate=seen.suggestions["learnrate"] if seen.verdict is Verdict.FOUND else None,
         verdict=seen.verdict,
         cliff=seen.cliff,
         seed=lab.seed,
