@@ -248,7 +248,7 @@ def read(path: Path) -> Tree:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["learnrate"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict  # not a dict
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
     except (SafetensorError, KeyError, ValueError) as error:
         raise InvalidArgumentError(f"{path} is not a snapshot that learnrate wrote: {error!r}.") from error
     return _decoded(header, tensors)
