@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GOOD = 0.01  # of the fall: nobody trains again for less
 MARKED = 0.04  # of the fall: what twice as many epochs must bring before they are worth it
 RESTLESS = 0.05  # of the fall: noise from epoch to epoch that hides the trend
+RESTLESS_IN_ALL = 0.0125  # the same where the fall is known from before training: the first epoch brings most of it
 WIDE = 0.1  # of the fall: a gap between training and validation that is worth a word
 LEARNED = 0.75  # an accuracy that no untrained model has, unless one class is most of the data
 UNMISTAKABLE = 50.0  # squared noise that a rise must explain; where there is only noise, up to 15 are seen
@@ -203,8 +204,9 @@ def not_learning(case: Case) -> Finding | None:
         return None
     better = series.start - float(np.median(series.y[len(series.y) // 2 :]))
     still = series.level(0.5) - series.level(1.0) <= 2 * series.error
+    doubt = 2 * series.noise if series.untrained is None else 3.5 * series.noise / len(series.y) ** 0.5
     chance = accuracy is not None and case.at_chance and still
-    how = 0.9 if chance else strength(over(2 * series.noise, better) if better > 0 else float("inf"))
+    how = 0.9 if chance else strength(over(doubt, better) if better > 0 else float("inf"))
     evidence = (
         f"{series.name} was {series.shown(series.start)} at the start and is {series.shown(series.level(1.0))} at "
         f"{series.at(-1)}, give or take {short(series.noise)}"
@@ -235,7 +237,7 @@ def oscillating(case: Case) -> Finding | None:
     late = late_noise(series)
     if late is None:
         return None
-    how = strength(over(late, RESTLESS * series.fall))
+    how = strength(over(late, (RESTLESS if series.untrained is None else RESTLESS_IN_ALL) * series.fall))
     share = f"{percent(late / series.fall)} of all that was gained" if series.fall > 0 else "and nothing was gained"
     evidence = f"{series.name} varies by {short(late)} from epoch to epoch around its trend in the later half, {share}"
     accuracy, samples = case.accuracy, case.num_validation_samples

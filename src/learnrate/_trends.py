@@ -175,8 +175,9 @@ def _stretches(times: Array, values: Array, most: int = 24) -> tuple[Array, Arra
     start = int(np.searchsorted(times, times[0] + (times[-1] - times[0]) / 3)) if len(times) > 8 else 0
     times, values = times[start:], values[start:]
     parts = np.array_split(np.arange(len(times)), min(most, max(len(times) // 2, min(len(times), 6))))
-    medians = np.array([np.median(values[part]) for part in parts])
-    return np.array([times[part].mean() for part in parts]), medians, np.array([float(len(part)) for part in parts])
+    means = [float(np.mean(times[part])) for part in parts]
+    medians = [float(np.median(values[part])) for part in parts]
+    return np.array(means), np.array(medians), np.array([float(len(part)) for part in parts])
 
 
 def _decays(times: Array, horizon: float) -> Array:
@@ -189,8 +190,8 @@ def _powers(times: Array, horizon: float) -> Array:
 
 def _mixture(means: Array, deviations: Array, weights: Array) -> Forecast:
     """Return the median and the 5 % and 95 % points of a weighted mixture of normal distributions."""
-    samples = (means[:, None] + deviations[:, None] * _QUANTILES).ravel()
+    samples: Array = (means[:, None] + deviations[:, None] * _QUANTILES).ravel()
     order = np.argsort(samples)
-    mass = np.cumsum(np.repeat(weights / len(_QUANTILES), len(_QUANTILES))[order])
-    low, middle, high = (float(samples[order[int(np.searchsorted(mass, share))]]) for share in (0.05, 0.5, 0.95))
+    mass: Array = np.cumsum(np.repeat(weights / len(_QUANTILES), len(_QUANTILES))[order])
+    low, middle, high = np.interp([0.05, 0.5, 0.95], mass, samples[order]).tolist()
     return Forecast(middle, low, high)
