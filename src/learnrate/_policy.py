@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from learnrate import suggestions
+from learnrate.response import GOOD
 from learnrate.results import TrialState
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ of it is smooth."""
 DRIFT = 0.3
 """The best rate falls as the horizon to this power: a longer training can take the time that a smaller rate needs."""
 LEAN = 0.02
-LOWER = 1
+"""Of the way from untrained to best: so much may a slower rate promise less and still be preferred to a faster one,
+since the cliff is on the fast side and does not stand in the same place for every seed."""
 SHORTEST_RAMP = 8
 MOMENTUM = 0.7
 """How much of its present progress, per unit of log time, a training is expected to keep up."""
@@ -216,8 +218,7 @@ class Policy:
         candidates: list[float] = []
         if held:
             first = self._leaning(held)
-            others = sorted((x for x in held if x != first), key=self._promise)
-            candidates = [first, self._on_grid(first - QUARTER) if LOWER else others[0] if others else first]
+            candidates = [first, self._on_grid(first - QUARTER)]
         compare = self.lab.steps(COMPARE)
         finalists: list[float] = []
         for x in dict.fromkeys(candidates):
@@ -234,10 +235,14 @@ class Policy:
     def _leaning(self, rates: list[float]) -> float:
         """Return the most promising rate, or a smaller one that promises hardly less."""
         best = min(self._promise(x) for x in rates)
+        return min(x for x in rates if self._promise(x) <= best + LEAN * self._scale(best))
+
+    def _scale(self, best: float) -> float:
+        """The way from the untrained loss, or the worst known, to the best."""
         untrained = self.lab.untrained_value
-        top = max(self._loss(x) for x in self._trials if self._held(x)) if untrained is None else untrained
-        scale = abs((top if self.lab.mode == "min" else -top) - best)
-        return min(x for x in rates if self._promise(x) <= best + LEAN * scale)
+        if untrained is None:
+            return max(self._loss(x) for x in self._trials if self._held(x)) - best
+        return (untrained if self.lab.mode == "min" else -untrained) - best
 
     def _confirm(self, ranked: list[float]) -> Trial | None:
         """Train the most promising at full length; then the best one's neighbours, as long as the budget lasts."""
@@ -260,7 +265,16 @@ class Policy:
                 if place not in done and self._inside(place) and self._affordable(place, total)
             ][:1]
         best = min(done, key=lambda place: done[place])
-        return None if math.isinf(done[best]) else self._trials[best]
+        if math.isinf(done[best]):
+            return None
+        return self._trials[self._overtaken(best) or best]
+
+    def _overtaken(self, best: float) -> float | None:
+        """Return a rate that was clearly better when it was left than the best of full length ever was."""
+        compare = self.lab.steps(COMPARE)
+        far = [x for x in self._trials if self._held(x) and self._made(x) >= compare]
+        leader = min(far, key=self._loss, default=best)
+        return leader if self._loss(leader) < self._loss(best) - GOOD * self._scale(self._loss(leader)) else None
 
     def _expected(self, x: float) -> float:
         return self._promise(x) if x in self._trials and self._held(x) else math.inf
