@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GOOD = 0.01  # of the fall: nobody trains again for less
 MARKED = 0.04  # of the fall: what twice as many epochs must bring before they are worth it
 RESTLESS = 0.05  # of the fall: noise from epoch to epoch that hides the trend
-RESTLESS_IN_ALL = 0.0125  # the same where the fall is known from before training: the first epoch brings most of it
+RESTLESS_IN_ALL = 0.015  # the same where the fall is known from before training: the first epoch brings most of it
 WIDE = 0.1  # of the fall: a gap between training and validation that is worth a word
 LEARNED = 0.75  # an accuracy that no untrained model has, unless one class is most of the data
 UNMISTAKABLE = 50.0  # squared noise that a rise must explain; where there is only noise, up to 15 are seen
@@ -199,9 +199,11 @@ def overfitting(case: Case) -> Finding | None:
 
 def not_learning(case: Case) -> Finding | None:
     """The metric never gets better than at the start by more than its noise, or the accuracy stays at chance."""
-    series, accuracy = case.metric, case.accuracy
+    series, accuracy, training = case.metric, case.accuracy, case.training
     if len(series.y) < 2 or (accuracy is not None and -accuracy.low >= LEARNED):
         return None
+    if training is not None and accuracy is None and training.level(0.25) - training.level(1.0) > 4 * training.error:
+        return None  # something is learned, if not what validation asks for
     better = series.start - float(np.median(series.y[len(series.y) // 2 :]))
     still = series.level(0.5) - series.level(1.0) <= 2 * series.error
     doubt = 2 * series.noise if series.untrained is None else 3.5 * series.noise / len(series.y) ** 0.5

@@ -172,12 +172,12 @@ def extrapolate(times: Array, values: Array, horizon: float) -> Forecast:
 
 def _stretches(times: Array, values: Array, most: int = 24) -> tuple[Array, Array, Array]:
     """Return mean times, medians and lengths of stretches of the later two thirds of the curve."""
-    start = int(np.searchsorted(times, times[0] + (times[-1] - times[0]) / 3)) if len(times) > 8 else 0
+    start = int(np.count_nonzero(times < times[0] + (times[-1] - times[0]) / 3)) if len(times) > 8 else 0
     times, values = times[start:], values[start:]
     parts = np.array_split(np.arange(len(times)), min(most, max(len(times) // 2, min(len(times), 6))))
-    means = [float(np.mean(times[part])) for part in parts]
-    medians = [float(np.median(values[part])) for part in parts]
-    return np.array(means), np.array(medians), np.array([float(len(part)) for part in parts])
+    stretches = [(times[part].mean(), np.median(values[part]), len(part)) for part in parts]
+    means, medians, lengths = np.array(stretches, dtype=np.float64).T
+    return means, medians, lengths
 
 
 def _decays(times: Array, horizon: float) -> Array:
