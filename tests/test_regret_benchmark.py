@@ -16,9 +16,9 @@ pytest.importorskip("mlxtend")
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed with the library
 
 from benchmarks.regret.grid import GRID, TaskGrid, load_grid, save_grid  # noqa: E402  # needs the path above
-from benchmarks.regret.record import Trainer, range_test_plain, train_plain  # noqa: E402
-from benchmarks.regret.tasks import BY_NAME, TASKS, schedule_factor  # noqa: E402
-from benchmarks.regret.truth import truth  # noqa: E402
+from benchmarks.regret.record import Trainer, range_test_plain, train_plain  # noqa: E402  # after the path is set
+from benchmarks.regret.tasks import BY_NAME, TASKS, schedule_factor  # noqa: E402  # after the path is set
+from benchmarks.regret.truth import truth  # noqa: E402  # after the path is set
 
 
 def same(first, second):

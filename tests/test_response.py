@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from learnrate.response import fit_bowl, isotonic
 
 finite = st.floats(-100, 100)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
+
 from learnrate._select import select
 from learnrate._sweep import sweep
 from learnrate.errors import StudyMismatchError

@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from learnrate import schedules
 from learnrate._select import select
 from learnrate._sweep import sweep
@@ -72,6 +75,27 @@ def test_the_cost_stays_within_the_budget_by_one_epoch(budget: float) -> None:
     answer = select(QuadraticTrainable(), epochs=20, budget=budget)
     assert answer.cost <= budget + 1 / 20
     assert answer.learning_rate is not None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    epochs=st.integers(1, 30),
+    steps_per_epoch=st.integers(1, 40),
+    budget=st.floats(1.0, 6.0),
+    evaluation_steps=st.floats(0.0, 20.0),
+    seed=st.integers(0, 5),
+)
+def test_whatever_the_sizes_there_is_an_answer_within_the_budget(
+    epochs: int, steps_per_epoch: int, budget: float, evaluation_steps: float, seed: int
+) -> None:
+    problem = QuadraticTrainable(steps_per_epoch=steps_per_epoch, evaluation_steps=evaluation_steps)
+    answer = select(problem, epochs=epochs, budget=budget, seed=seed)
+    assert answer.learning_rate is not None
+    assert answer.cost <= budget + 1 / epochs + 1e-9
+    assert answer.value is not None
+    assert math.isfinite(answer.value)
+    assert answer.interval is not None
+    assert answer.interval[0] <= answer.learning_rate <= answer.interval[1]
 
 
 def test_slower_rates_cost_more_the_slower_they_are(answer: Recommendation) -> None:

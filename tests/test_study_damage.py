@@ -298,7 +298,7 @@ def test_an_overwritten_page_is_found(closed, place):
     folder = copied(closed, place / "overwritten")
     path = folder / "study.sqlite"
     data = path.read_bytes()
-    noise = random.Random(3).randbytes(PAGE)  # noqa: S311
+    noise = random.Random(3).randbytes(PAGE)  # noqa: S311  # noise for a test, no secret
     pages = [data[at : at + PAGE] for at in range(0, len(data), PAGE)]
     whole = read(folder)
     assert len(pages) > 5
@@ -314,7 +314,7 @@ def test_a_changed_byte_is_found_or_changes_nothing(closed, place):
     path = folder / "study.sqlite"
     data = path.read_bytes()
     whole = read(folder)
-    chance = random.Random(11)  # noqa: S311
+    chance = random.Random(11)  # noqa: S311  # noise for a test, no secret
     found = 0
     for at in [*range(100), *(chance.randrange(len(data)) for _ in range(400))]:
         changed = bytearray(data)
@@ -369,7 +369,7 @@ def test_whichever_page_is_damaged_all_the_others_are_saved(closed, place):
 
 def count_rows(folder):
     with contextlib.closing(sqlite3.connect(folder / "study.sqlite")) as database:
-        return sum(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("epochs", "segments"))  # noqa: S608
+        return sum(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("epochs", "segments"))  # noqa: S608  # the names stand on this line
 
 
 @pytest.mark.parametrize("text", [b'"loss": 0.5', b'"learning_rate": 1.0', b"trial 3 to 6", b'"parameters": 101'])
@@ -483,11 +483,11 @@ def small_disk(tmp_path):
     disk.mkdir()
     if shutil.which("mount") is None:
         pytest.skip("there is no mount here")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)  # noqa: S607, PLW1510
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)  # noqa: S607, PLW1510  # the system's own; the test looks at the outcome
     if mounted.returncode:
         pytest.skip(f"mounting a small disk is not permitted: {mounted.stderr.decode().strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)  # noqa: S607
+    subprocess.run(["umount", str(disk)], check=True)  # noqa: S607  # the system's own program
 
 
 def test_a_full_disk_is_said_and_when_there_is_space_again_the_study_goes_on(small_disk):
@@ -543,7 +543,7 @@ def as_nobody():
     yield folder
     if is_root:
         os.seteuid(0)
-    subprocess.run(["chmod", "-R", "u+rwx", str(folder)], check=True)  # noqa: S607
+    subprocess.run(["chmod", "-R", "u+rwx", str(folder)], check=True)  # noqa: S607  # the system's own program
     shutil.rmtree(folder)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-import learnrate
 import torch
 from torch import nn
+
+import learnrate
 
 WIDTH = 1500
 BATCHES = 8
@@ -23,6 +24,7 @@ class Counted(learnrate.TorchTrainable):
     most = 0
 
     def snapshot(self) -> Any:
+        """Take a snapshot, and see how many there are."""
         taken = super().snapshot()
         Counted.most = max(Counted.most, sum(isinstance(thing, type(taken)) for thing in gc.get_objects()))
         return taken

@@ -154,7 +154,7 @@ def _body_and_head(model: nn.Module) -> list[dict[str, Any]]:
 
 def _deep_supervision(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     pictures, masks = batch
-    shallow, deep = model.outputs(pictures)  # type: ignore[operator]
+    shallow, deep = model.outputs(pictures)
     return (models.dice_loss(shallow, masks) + models.dice_loss(deep, masks)) / 2
 
 

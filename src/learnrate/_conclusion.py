@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learnrate._policy import DRIFT
-from learnrate.response import Bowl, fit_bowl
+from learnrate.response import GOOD, Bowl, fit_bowl
 from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
 from learnrate.schedules import as_values, describe
 from learnrate.suggestions import analyse
@@ -144,11 +144,12 @@ def cost_of(bowl: Bowl, learning_rate: float, lab: Laboratory, winner: Trial) ->
     x = math.log10(learning_rate)
     loss = bowl.at(x)
     slower = winner.learning_rate / learning_rate
+    matters = slower > 1 and bowl.cost(x) > GOOD / 2
     return SlowerCost(
         learning_rate=learning_rate,
         value=loss if lab.mode == "min" else -loss,
         cost=bowl.cost(x),
-        more_epochs=lab.epochs * (slower**SLOWNESS - 1) if slower >= 1 else None,
+        more_epochs=lab.epochs * (slower**SLOWNESS - 1) if matters else None,
     )
 
 

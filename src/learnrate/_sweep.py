@@ -96,7 +96,7 @@ def sweep(
             on_event=on_event,
         ) as lab,
     ):
-        lab.announce(f"training at {len(rates)} learning rates")
+        lab.announce(f"training at {len(rates)} learning rate{'s' if len(rates) > 1 else ''}")
         for rate in rates:
             lab.start(rate, lab.total_steps, stage="sweep")
         for _ in range(refine):

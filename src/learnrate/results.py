@@ -317,14 +317,19 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         ]
         known = "; ".join(note for note in notes if note)
         lines = [f"learning rate {rate(self.learning_rate)}" + (f"    ({known})" if known else "")]
-        costs = [f"your {rate(self.yours.learning_rate)} costs {percent(self.yours.cost)} more"] if self.yours else []
+        costs = [f"your {rate(self.yours.learning_rate)} {_costs(self.yours)}"] if self.yours else []
         if self.slower_costs:
-            tenth = self.slower_costs[-1]
-            costs.append(f"a tenth of {rate(self.learning_rate)} costs {percent(tenth.cost)} more")
+            costs.append(f"a tenth of {rate(self.learning_rate)} {_costs(self.slower_costs[-1])}")
         epochs = "" if self.epochs is None else f" after {self.epochs:g} of {self.horizon} epochs"
         lines.append("; ".join([f"{self.metric} {short(self.value, 3)}{epochs}", ", ".join(costs)]).rstrip("; "))
         lines.append(f"spent {self.cost:.1f} training runs, the winner's own included" + _weights(self.best))
         return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+
+
+def _costs(other: SlowerCost) -> str:
+    if math.isinf(other.cost):
+        return "breaks training"
+    return "does as well" if other.cost < 0.005 else f"costs {percent(other.cost)} more"
 
 
 def _weights(best: Any) -> str:
