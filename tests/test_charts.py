@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import _examples
-from learnrate import _axes, _drawings, _page, charts, schedules
+from learnrate import _axes, _curve_drawings, _drawings, _page, charts, schedules
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import TrialState, Verdict
@@ -179,6 +179,30 @@ def test_an_axis_is_fitted_to_the_calm_and_says_what_lies_beyond():
     assert axis.within(4e9, worst=axis.high) == axis.high
     assert axis.within(None, worst=axis.high) == axis.high
     assert _axes.values([0.1, 0.2]).note == ""
+
+
+def test_a_trial_that_explodes_unnoticed_does_not_stretch_the_axis():
+    fine = [_examples.trial(number, 1e-3) for number in range(4)]
+    explodes = _examples.trial(9, 1.0, state=TrialState.COMPLETE)
+    explodes.curve.metrics["val_loss"][-1] = 1.9e6
+    axis = _curve_drawings.curve_values([*fine, explodes], "val_loss")
+    assert axis.high < 3
+    assert axis.note == "up to 1.9e6, off the chart"
+
+
+def test_a_training_that_was_evaluated_once_is_a_point():
+    trials = [_examples.trial(0, 1e-3, epochs=1), _examples.trial(1, 1e-2)]
+    picture = svg(charts.learning_curves(trials, "val_loss"))
+    assert picture_of_points(picture) == 2 + 4
+
+
+def test_our_own_rule_is_named_once():
+    test = _examples.range_test(suggestions={"valley": 1e-3, "learnrate": 1.9e-3})
+    picture = svg(charts.range_test(test))
+    assert "ours: 1.9e-3" in picture
+    assert "learnrate: " not in picture
+    unsure = _examples.range_test(suggestions={"learnrate": 1.9e-3}, learning_rate=None, verdict=Verdict.NOISY)
+    assert "learnrate: 1.9e-3" in svg(charts.range_test(unsure))
 
 
 def test_an_axis_of_values_that_explode_holds_them_all_and_says_so():

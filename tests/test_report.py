@@ -212,6 +212,16 @@ def test_a_thousand_trials_of_150_epochs_stay_under_8_megabytes_with_all_their_d
 
 
 def test_times_and_costs_are_written_as_people_say_them():
-    assert [_words.duration(it) for it in (0.004, 59.0, 60, 3600, 86400)] == ["0.004 s", "59 s", "1 min", "1 h", "24 h"]
+    assert [_words.duration(it) for it in (0.004, 59.0, 60, 3600, 86400)] == [
+        "under 0.1 s",
+        "59 s",
+        "1 min",
+        "1 h",
+        "24 h",
+    ]
+    plan = {"name": "cosine", "settings": {"warmup_fraction": 0.1, "num_epochs": None}}
+    assert [_words.setting(it) for it in (plan, 1e-7, "loss", None, True)] == [
+        "cosine (warmup_fraction 0.1)", "1e-07", "loss", "null", "true",
+    ]  # fmt: skip
     better = SlowerCost(learning_rate=1e-3, value=0.1, cost=-0.01, more_epochs=0.2)
     assert "1e-3 costs no more" in str(_words.first_screen(_examples.recommendation(yours=better))["facts"])

@@ -20,12 +20,13 @@ Rows: TypeAlias = list[dict[str, Any]]
 # Okabe and Ito's colours, as far as each has a contrast of 3 or more on white and on near-black.
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#b3629b", "#808080"
 WIDTH = 640
+_PHONE = 300
 CALM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 """The states whose values an axis is fitted to."""
 
 _PLAIN = "datum.value == 0 || (abs(datum.value) >= 0.001 && abs(datum.value) < 100000)"
 _NUMBER_LABEL = f"{_PLAIN} ? format(datum.value, '~f') : format(datum.value, '.3~e')"
-RATE_LABEL = "datum.value < 0.1 ? format(datum.value, '.1~e') : format(datum.value, '~g')"
+RATE_LABEL = "datum.value < 0.1 ? format(datum.value, '.1~e') : format(datum.value, '.2~g')"
 
 
 def config(ink: str, background: str | None, font: str = "sans-serif") -> Spec:
@@ -162,21 +163,29 @@ def flag_layers(named: Sequence[Flag], domain: Domain, *, width: int | None, lab
     A `width` of None is that of whatever holds the chart.
     """
     known = sorted((flag for flag in named if domain.low <= flag.rate <= domain.high), key=lambda flag: -flag.rate)
-    # A label runs over rules lower than itself: towards the right, or towards the left near the right edge.
-    turned = [flag for flag in known if _room(flag, domain) * (width or WIDTH) < _length(flag)]
-    rows = [*reversed(turned), *(flag for flag in known if flag not in turned)]
-    layers: list[Spec] = []
-    for row, flag in enumerate(rows):
+    wide, narrow = _rows(known, domain, width or WIDTH), _rows(known, domain, width or _PHONE)
+    rules: list[Spec] = []
+    texts: list[Spec] = []
+    for flag in known:
         x: Spec = {"datum": flag.rate, "type": "quantitative", "scale": domain.scale}
-        y: Spec = {"value": -8 - 14 * row if labels else 0}
+        tops = [-8 - 14 * rows.index(flag) if labels else 0 for rows in (wide, narrow)]
+        y: Spec = {"value": tops[0] if tops[0] == tops[1] else {"expr": f"width < 480 ? {tops[1]} : {tops[0]}"}}
         rule: Spec = {"type": "rule", "color": flag.colour, "strokeWidth": 1.5, "strokeDash": list(flag.dash)}
+        text: Spec = {"type": "text", "text": flag.label, "color": flag.colour, "baseline": "middle"}
+        text |= _side(flag, domain, width)
         data: Spec = {"values": [{}]}
-        layers.append({"data": data, "mark": rule, "encoding": {"x": x, "y": y, "y2": {"value": "height"}}})
-        if labels:
-            text: Spec = {"type": "text", "text": flag.label, "color": flag.colour, "baseline": "middle"}
-            text |= _side(flag, domain, width)
-            layers.append({"data": data, "mark": text, "encoding": {"x": x, "y": y}})
-    return layers
+        rules.append({"data": data, "mark": rule, "encoding": {"x": x, "y": y, "y2": {"value": "height"}}})
+        texts.append({"data": data, "mark": text, "encoding": {"x": x, "y": y}})
+    return [*rules, *texts] if labels else rules
+
+
+def _rows(known: list[Flag], domain: Domain, width: int) -> list[Flag]:
+    """Order flags from the lowest to the highest, so that each label runs over rules lower than itself.
+
+    Labels run to the right; those without room there run to the left.
+    """
+    turned = [flag for flag in known if _room(flag, domain) * width < _length(flag)]
+    return [*reversed(turned), *(flag for flag in known if flag not in turned)]
 
 
 def _room(flag: Flag, domain: Domain) -> float:

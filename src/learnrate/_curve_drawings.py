@@ -29,7 +29,7 @@ from learnrate._axes import (
 from learnrate.results import Trial, TrialState, rate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 
 # From low to high rates, as blue to orange, which every eye tells apart; each readable on white and on near-black.
@@ -72,13 +72,22 @@ def _known(number: float) -> float | None:
 
 
 def curve_values(trials: Sequence[Trial], metric: str) -> Domain:
-    """Return the axis of a metric's curves, fitted to the trials that did not diverge."""
+    """Return the axis of a metric's curves, fitted to the trials that did not diverge.
 
-    def of(chosen: Iterable[Trial]) -> list[float]:
-        held = [trial.curve.metrics for trial in chosen]
-        return [value for it in held for name in parts(metric) if name in it for value in it[name].tolist()]
-
-    return values(of(trials), of(trial for trial in trials if trial.state in CALM))
+    A trial that goes ten times as far as the usual one counts as diverged here, whatever its state says.
+    """
+    curves = [
+        (trial.state, trial.curve.metrics[name][np.isfinite(trial.curve.metrics[name])])
+        for trial in trials
+        for name in parts(metric)
+        if name in trial.curve.metrics
+    ]
+    reached = [float(np.abs(curve).max()) for state, curve in curves if curve.size and state in CALM]
+    usual = 10 * float(np.median(reached)) if reached else math.inf
+    calm = [curve for state, curve in curves if curve.size and state in CALM and np.abs(curve).max() <= usual]
+    return values(
+        (value for _, curve in curves for value in curve.tolist()), (value for it in calm for value in it.tolist())
+    )
 
 
 def _epoch_channel(trials: Sequence[Trial]) -> Spec:
@@ -104,6 +113,16 @@ _TOOLTIP: list[Spec] = [
     {"field": "epoch", "type": "quantitative", "title": "epoch", "format": "~g"},
     {"field": "value", "type": "quantitative", "title": "value", "format": ".4~g"},
 ]
+
+
+# A training that was evaluated once is a point: a line needs two.
+_LONE: Spec = {
+    "transform": [
+        {"joinaggregate": [{"op": "count", "as": "rows"}], "groupby": ["trial", "metric", "part"]},
+        {"filter": "datum.rows == 1"},
+    ],
+    "mark": {"type": "point", "filled": True, "size": 30, "clip": True, "cursor": "pointer"},
+}
 
 
 def overlay(
@@ -141,6 +160,7 @@ def overlay(
             "opacity": unpicked(otherwise=0.85 if len(trials) <= 50 else 0.4),
         },
     }
+    points: Spec = {**_LONE, "encoding": {"opacity": unpicked()}}
     ended: Spec = {
         "data": {"values": _breaks(trials, base, y)},
         "mark": {"type": "point", "shape": "cross", "filled": True, "size": 70},
@@ -156,7 +176,7 @@ def overlay(
             "detail": {"field": "trial"},
             "tooltip": _TOOLTIP,
         },
-        "layer": [lines, ended],
+        "layer": [lines, points, ended],
     }
     return titled(sized(spec, width, 300), f"{base}: validation and training")
 
@@ -200,16 +220,17 @@ def single(
             continue
         y = curve_values(trials, metric)
         look = {"orient": side, "titleColor": colour, "grid": side == "left", "tickCount": 4}
+        line: Spec = {"type": "line", "color": colour, "clip": True, "strokeWidth": 1.8}
+        lone: Spec = {**_LONE, "mark": {**_LONE["mark"], "color": colour}}
         layers.append(
             {
                 "transform": [{"filter": {"field": "metric", "equal": metric}}],
-                "mark": {"type": "line", "color": colour, "clip": True, "strokeWidth": 1.8},
                 "encoding": {
                     "x": _epoch_channel(trials),
                     "y": y._replace(note="").channel("value", metric, **look),
-                    "strokeDash": _part(legend=legend),
                     "tooltip": _TOOLTIP,
                 },
+                "layer": [{"mark": line, "encoding": {"strokeDash": _part(legend=legend)}}, lone],
             }
         )
     spec: Spec = {"data": {"values": rows}, "layer": layers, "resolve": {"scale": {"y": "independent"}}}
@@ -222,7 +243,8 @@ def small_multiples(trials: Sequence[Trial], metric: str, *, most: int = 12, col
     spread = [by_rate[at] for at in places(len(by_rate), most)]
     both = pair(trials, metric)
     names = [name for name in both if name is not None]
-    charts = [titled(single(trials, both, curve_rows([trial], names)), label(trial)) for trial in spread]
+    empty = single(trials, both, [])
+    charts = [titled({**empty, "data": {"values": curve_rows([trial], names)}}, label(trial)) for trial in spread]
     spec: Spec = {"concat": charts, "columns": columns}
     if len(spread) < len(trials):
         spec["title"] = f"{len(spread)} of {len(trials)} trainings, spread over the learning rates"

@@ -134,6 +134,7 @@ def _points(answer: Recommendation | Sweep, x: Domain, y: Domain) -> Spec:
             "value": short(trial.value, 4),
             "epochs": f"{trial.epochs:g}",
             "stage": trial.stage or "–",
+            "whole": trial.epochs >= answer.horizon,
         }
         for trial in answer.trials
         if trial.learning_rate > 0
@@ -146,13 +147,14 @@ def _points(answer: Recommendation | Sweep, x: Domain, y: Domain) -> Spec:
     tooltip += [("stage", "stage"), ("trial", "trial")]
     return {
         "data": {"values": rows},
-        "mark": {"type": "point", "filled": True, "size": 80, "cursor": "pointer"},
+        "mark": {"type": "point", "filled": True, "cursor": "pointer"},
         "encoding": {
             "x": rate_channel(x),
             "y": y.channel("shown", answer.metric),
             "color": {"field": "state", "type": "nominal", "scale": {"domain": names, "range": colours}, "title": None},
             "shape": {"field": "state", "type": "nominal", "scale": {"domain": names, "range": shapes}, "title": None},
             "opacity": unpicked(otherwise=0.9),
+            "size": {"condition": {"test": "datum.whole", "value": 100}, "value": 40},
             "tooltip": [{"field": field, "title": title} for field, title in tooltip],
         },
     }
@@ -267,7 +269,7 @@ def _test_flags(tests: Mapping[str, RangeTest]) -> list[Flag]:
     colours = _test_colours(tests)
     found: dict[tuple[str, str, bool], tuple[float, list[str]]] = {}
     for name, test in tests.items():
-        rules = {"ours": test.learning_rate} | (test.suggestions if len(tests) == 1 else {})
+        rules = {"ours": test.learning_rate} | (other_rules(test) if len(tests) == 1 else {})
         for rule, at in rules.items():
             if at is not None:
                 found.setdefault((name, rate(at), False), (at, []))[1].append(rule)
@@ -280,6 +282,11 @@ def _test_flags(tests: Mapping[str, RangeTest]) -> list[Flag]:
         colour = colours[name] if len(tests) > 1 else VERMILLION if breaks else mine
         named.append(Flag(at, text, colour, (6, 3) if breaks else () if "ours" in rules else (2, 3)))
     return named
+
+
+def other_rules(test: RangeTest) -> dict[str, float | None]:
+    """Return the suggestions that are not the answer itself."""
+    return {name: at for name, at in test.suggestions.items() if (name, at) != ("learnrate", test.learning_rate)}
 
 
 def schedule(rates_by_step: Array, *, epochs: float | None = None, width: int | None = WIDTH) -> Spec:

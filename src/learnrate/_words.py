@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from learnrate import _code
+from learnrate import _code, _drawings
 from learnrate.results import RangeTest, Recommendation, Sweep, TrialState, Verdict, percent, rate, short
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ def duration(seconds: float) -> str:
     """
     if not math.isfinite(seconds):
         return "–"
+    if seconds < 0.1:
+        return "under 0.1 s"
     if seconds < 60:
         return f"{short(seconds, 2)} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -38,6 +40,11 @@ def setting(value: Any) -> str:
     """Return a setting's value as text."""
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, dict):
+        held = cast("dict[str, Any]", value)
+        inner: Any = held.get("settings", {key: it for key, it in held.items() if key != "name"})
+        words = ", ".join(f"{key} {setting(it)}" for key, it in inner.items() if it is not None)
+        return f"{held['name']} ({words})" if held.get("name") and words else str(held.get("name") or words)
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
@@ -68,12 +75,15 @@ def _lede(result: Recommendation | Sweep | RangeTest) -> str:
         return "Found by raising the learning rate step by step: a place to start from, not yet a trained model."
     reached = f"{result.metric} reached {short(result.value, 3)}"
     when = "" if result.epochs is None else f" after {result.epochs:g} of {_epochs(result.horizon)}"
-    return capital(f"{_with_schedule(result)}, for {_epochs(result.horizon)}. ") + f"Its {reached}{when}."
+    used = [words for words in (_with_schedule(result), f"for {_epochs(result.horizon)}") if words]
+    return capital(f"{', '.join(used)}. ") + f"Its {reached}{when}."
 
 
 def _with_schedule(result: Recommendation | Sweep) -> str:
     plan = _code.plan_of(result)
-    if plan is None or plan.steady:
+    if plan is None:
+        return ""
+    if plan.steady:
         return "kept constant"
     name = plan.name if plan.custom else _NAMES.get(plan.name, plan.name.replace("_", " "))
     warmed = f", warmed up over the first {percent(plan.warmup)} of the run" if plan.warmup else ""
@@ -136,7 +146,9 @@ def _sweep_facts(result: Sweep) -> list[tuple[str, str | list[str]]]:
 
 
 def _range_test_facts(test: RangeTest) -> list[tuple[str, str | list[str]]]:
-    rules = [f"{name}: {'none' if value is None else rate(value)}" for name, value in test.suggestions.items()]
+    rules = [
+        f"{name}: {'none' if value is None else rate(value)}" for name, value in _drawings.other_rules(test).items()
+    ]
     facts: list[tuple[str, str | list[str]]] = [("Other rules", rules)] if rules else []
     facts.append(("Training breaks", "nowhere in the range tried" if test.cliff is None else f"at {rate(test.cliff)}"))
     ends = [at for at in test.learning_rates.tolist() if at > 0]
@@ -156,7 +168,8 @@ def response_section(result: Recommendation | Sweep) -> dict[str, Any]:
     return {
         "id": "response",
         "title": f"{result.metric} against learning rate",
-        "caption": (bowl if fitted else "") + "Each point is a training; press one to find it in the other charts.",
+        "caption": (bowl if fitted else "")
+        + "Each point is a training, a small one if it was short. Press one to find it in the other charts.",
         "views": ["response"],
         "alt": [
             f"{result.metric} against learning rate, {len(result.trials)} trainings.{best} The table has the data."
