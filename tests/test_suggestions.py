@@ -162,9 +162,17 @@ def test_a_slower_climb_is_trusted_more():
 
 
 def test_a_quicker_climb_s_cliff_bounds_our_suggestion():
-    rates, losses = noisy(high=0.1, cliff=1.0)
-    assert analyse(rates, losses, cliff=1e-3).suggestions["learnrate"] <= 1e-3 / 20
-    assert analyse(rates, losses, cliff=1e-3).cliff == 1e-3
+    rates, losses = noisy(descent=1e-2, cliff=1.0)
+    alone, bounded = analyse(rates, losses), analyse(rates, losses, cliff=0.3)
+    assert bounded.cliff == 0.3 < alone.cliff
+    assert bounded.suggestions["learnrate"] <= 0.3 / 20 < alone.suggestions["learnrate"]
+
+
+def test_a_quicker_climb_that_only_stumbled_is_not_heeded():
+    rates, losses = noisy(descent=1e-2, cliff=5.0)
+    alone, stumbled = analyse(rates, losses), analyse(rates, losses, cliff=1e-3)
+    assert stumbled.suggestions == alone.suggestions
+    assert stumbled.cliff == alone.cliff
 
 
 def test_the_loss_changes_are_the_smoothed_loss_s_steps():

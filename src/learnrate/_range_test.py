@@ -27,7 +27,7 @@ Spacing = Literal["adaptive", "exponential", "linear"]
 _QUICK = 0.3  # of the steps are for the quick climb
 _QUICK_DENSITY = 3.6  # steps a decade
 _SLOW_DENSITY = 21.5  # steps a decade: with the quick climb's, 100 for a range of eight decades
-_BELOW, _ABOVE = 3.0, 0.25  # decades around the cliff that the slow climb goes over
+_BELOW, _ABOVE = 3.0, 0.5  # decades around the cliff that the slow climb goes over
 _FEWEST = 6  # steps that a quick climb needs to show anything
 
 

@@ -75,7 +75,8 @@ def analyse(
         losses: The loss of each step, smaller when better; NaN or infinity from where training diverged.
         training_losses: What tells where training broke; the losses themselves where they are the training losses. A
             validation loss has too little noise to tell a break from a drift.
-        cliff: Where a quicker climb broke, if there was one; the third move then goes by it.
+        cliff: Where a quicker climb broke, if there was one; the third move then goes by it, unless the loss falls on
+            beyond.
         bandwidth: Decades over which the loss is smoothed, to each side.
 
     Returns:
@@ -98,18 +99,21 @@ def analyse(
     broken = broken_at(values if training_losses is None else _checked(rates, training_losses)[1])
     finite = _finite_length(values)
     end = finite if broken is None else min(broken, finite)
-    breaks = min((rate for rate in (cliff, None if broken is None else float(rates[broken])) if rate), default=None)
+    own = None if broken is None else float(rates[broken])
     smoothed, changes = np.full(len(rates), np.nan), np.full(len(rates), np.nan)
     suggestions: dict[str, float | None] = dict.fromkeys((*RULES, "learnrate"))
     if end < min(3, len(rates)):
         smoothed[:finite] = values[:finite]
-        return Analysis(smoothed, changes, suggestions, breaks, Verdict.ALL_DIVERGED, [])
+        return Analysis(smoothed, changes, suggestions, own, Verdict.ALL_DIVERGED, [])
     noise = _noise(values[:end])
     curve = smooth(x[:finite], _clipped(values[:finite], end, noise), bandwidth)
     smoothed[:finite] = curve.values
     changes[:finite] = curve.slopes * (np.gradient(x[:finite]) if finite > 1 else 0.0)
     seen = _Seen.of(x[:end], Smooth(*(part[:end] for part in curve)), noise)
-    verdict = _verdict(seen, x, broke=breaks is not None)
+    stumbled = cliff is not None and bool(rates[seen.floor] >= cliff)
+    cliff = None if stumbled else cliff  # the slow climb passed there, and its loss fell on
+    breaks = min((rate for rate in (cliff, own) if rate is not None), default=None)
+    verdict = _verdict(seen, x, broke=breaks is not None or stumbled)
     if seen.fell:
         suggestions.update((name, float(10 ** rule(seen.x, seen.curve))) for name, rule in RULES.items())
     suggestions["learnrate"], doubts = _ours(seen, cliff or breaks, breaks)
@@ -152,12 +156,12 @@ class _Seen(NamedTuple):
 def _ours(seen: _Seen, anchor: float | None, breaks: float | None) -> tuple[float | None, list[str]]:
     """Return our own suggestion, None where there is nothing to go by, and what is doubtful about it."""
     doubts: list[str] = []
+    if len(seen.x) < _WINDOW or seen.fall <= 0:
+        return None, doubts
     if not seen.fell:
-        if anchor is None or len(seen.x) < 2:
-            return None, doubts
         doubts.append(
-            "no plain descent was seen: our suggestion goes by the cliff, and may be off by a factor of 10; "
-            "larger batches make it clearer"
+            "no plain descent was seen, only the cliff or the end of the range, "
+            "so our suggestion may be off by a factor of 10; larger batches make it clearer"
         )
     elif seen.fall < _PLAIN * seen.noise:
         doubts.append(
@@ -168,7 +172,7 @@ def _ours(seen: _Seen, anchor: float | None, breaks: float | None) -> tuple[floa
     density = 1 / float(np.gradient(seen.x)[place])
     rate = float(10 ** seen.x[place]) * min(density / _SLOW, 1.0) ** (1 / 3)
     if anchor is None or breaks is None:
-        return rate, doubts
+        return (rate if seen.fell else float(10 ** seen.x[-1]) / 2), doubts  # what moves nothing is too small
     lowest, highest = anchor / _BELOW_CLIFF[1], anchor / _BELOW_CLIFF[0]
     if seen.fell and not lowest <= rate <= highest:
         doubts.append(
@@ -315,7 +319,7 @@ def _warnings(x: Array, end: int, breaks: float | None) -> list[str]:
             f"up to {gaps.max():.1f} decades lie between two steps: use exponential spacing, or raise min_learning_rate"
         )
     if breaks is None and len(x) > 1:
-        warnings.append(f"nothing broke: the cliff lies above {10 ** x[-1]:.1e}, where the range ends")
+        warnings.append(f"nothing broke up to {10 ** x[-1]:.1e}, where the test ended: the cliff lies above")
     return warnings
 
 
