@@ -8,6 +8,7 @@ so that scaling a loss or adding a constant to it moves nothing.
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ BANDWIDTH = 0.4
 _WINDOW = 5  # steps of the running median: two wild losses in a row break nothing
 _BREAK = 6.0  # a rise of so many standard deviations of one step's noise is no noise
 _SIGNIFICANT = 4.0  # standard errors that the fall must have: the best of some thirty places is looked for
+_ROWS = 256  # points smoothed at a time: a square of all points would not fit
 _PLAIN = 5.0  # a fall of fewer standard deviations of one step's noise is read badly
 _EDGE = 0.5  # decades at either end: the loss must not have fallen yet, or fall no more
 _EDGE_SHARE = 0.25  # of the whole fall, on the left
@@ -199,31 +201,35 @@ def smooth(x: Array, values: Array, bandwidth: float = BANDWIDTH) -> Smooth:
         >>> smooth(np.arange(5.0), np.array([0.0, 1.0, 2.0, 3.0, 4.0]), 2.0).slopes.round(9).tolist()
         [1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    count = len(x)
-    out = Smooth(np.array(values, dtype=np.float64), np.zeros(count), np.ones(count))
-    if count < 2:
+    values = np.asarray(values, dtype=np.float64)
+    out = Smooth(values.copy(), np.zeros(len(x)), np.ones(len(x)))
+    if len(x) < 2:
         return out
-    for i in range(count):
-        width = max(bandwidth, 1.001 * _reach(x, i))
-        first, last = np.searchsorted(x, [x[i] - width, x[i] + width])
-        distance = x[first:last] - x[i]
-        weight = (1 - np.abs(distance / width) ** 3) ** 3
-        weight /= weight.sum()
-        centre = np.dot(weight, distance)
+    width = np.maximum(bandwidth, 1.001 * _reach(x))
+    for first in range(0, len(x), _ROWS):
+        rows = slice(first, first + _ROWS)
+        distance = x - x[rows, None]
+        weight = (1 - np.minimum(np.abs(distance / width[rows, None]), 1.0) ** 3) ** 3
+        weight /= weight.sum(axis=1, keepdims=True)
+        centre = (weight * distance).sum(axis=1, keepdims=True)
         lever = weight * (distance - centre)
-        spread = np.dot(lever, distance)
-        rise = values[first:last] - values[i]  # so that a constant comes out exactly
-        slope = np.dot(lever, rise) / spread
-        out.values[i] = values[i] + np.dot(weight, rise) - slope * centre
-        out.slopes[i] = slope
-        out.noise_left[i] = math.sqrt(float(np.sum((weight - lever * centre / spread) ** 2)))
+        lever /= (lever * distance).sum(axis=1, keepdims=True)
+        rise = values - values[rows, None]  # so that a constant comes out exactly
+        out.slopes[rows] = (lever * rise).sum(axis=1)
+        share = weight - lever * centre
+        out.values[rows] += (share * rise).sum(axis=1)
+        out.noise_left[rows] = np.sqrt((share**2).sum(axis=1))
     return out
 
 
-def _reach(x: Array, i: int) -> float:
-    """Return the distance to the second nearest neighbour, or to the only one."""
-    near = np.sort(np.abs(x[max(i - 2, 0) : i + 3] - x[i]))
-    return float(near[min(2, len(near) - 1)])
+def _reach(x: Array) -> Array:
+    """Return each point's distance to its second nearest neighbour, or to its only one."""
+    beside = np.full((4, len(x)), np.inf)
+    for place, steps in enumerate((1, 2)):
+        gaps = x[steps:] - x[:-steps]
+        beside[2 * place, steps:] = gaps
+        beside[2 * place + 1, :-steps] = gaps
+    return np.sort(beside, axis=0)[min(len(x) - 2, 1)]
 
 
 def broken_at(losses: ArrayLike, *, complete: bool = True) -> int | None:
@@ -260,12 +266,12 @@ def broken_at(losses: ArrayLike, *, complete: bool = True) -> int | None:
 
 
 def _running_median(values: Array) -> Array:
-    half = _WINDOW // 2
-    if len(values) < _WINDOW:
-        return np.full(len(values), np.median(values))
-    middle = np.median(np.lib.stride_tricks.sliding_window_view(values, _WINDOW), axis=1)
-    left = [np.median(values[: i + half + 1]) for i in range(half)]
-    right = [np.median(values[len(values) - 1 - half - i :]) for i in reversed(range(half))]
+    half, few = _WINDOW // 2, values.tolist()
+    if len(few) < _WINDOW:
+        return np.full(len(few), statistics.median(few))
+    middle = np.sort(np.lib.stride_tricks.sliding_window_view(values, _WINDOW), axis=1)[:, half]
+    left = [statistics.median(few[: half + 1 + i]) for i in range(half)]
+    right = [statistics.median(few[-half - 1 - i :]) for i in reversed(range(half))]
     return np.concatenate([left, middle, right])
 
 
