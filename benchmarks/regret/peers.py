@@ -112,7 +112,7 @@ def ask_fastai(task: Task, seed: int) -> Iterator[Answer]:
             learner.lr_find(START, END, STEPS * parts.accumulate, show_plot=False, suggest_funcs=None)
     steps = len(learner.recorder.lrs)
     cost = steps / parts.accumulate / task.total_steps
-    rates, losses = _settled(learner.recorder)
+    rates, losses = _settled(learner.recorder, STEPS * parts.accumulate)
     for rule in (valley, slide, steep, minimum):
         method = f"fastai_{rule.__name__}"
         try:
@@ -124,10 +124,10 @@ def ask_fastai(task: Task, seed: int) -> Iterator[Answer]:
         yield Answer(method, task.name, seed, float(rate), cost)
 
 
-def _settled(recorder: Any) -> tuple[Tensor, Tensor]:
+def _settled(recorder: Any, steps: int) -> tuple[Tensor, Tensor]:
     """What `lr_find` hands its rules: the tenth of the steps at the start left out, and the last five, or NaN."""
-    rates = torch.tensor(recorder.lrs[STEPS // 10 : -5])
-    losses = torch.tensor([float(loss) for loss in recorder.losses[STEPS // 10 : -5]])
+    rates = torch.tensor(recorder.lrs[steps // 10 : -5])
+    losses = torch.tensor([float(loss) for loss in recorder.losses[steps // 10 : -5]])
     lost = torch.where(torch.isnan(losses))[0]
     end = int(lost[0]) if len(lost) else len(losses)
     return rates[:end], losses[:end]

@@ -1,0 +1,397 @@
+"""Replays `select`'s policy on recorded trainings: a case in milliseconds, so that ideas can be compared by the hundred.
+
+    python -m benchmarks.regret.replay run CACHE --budget 2          # 18 tasks x 3 seeds
+    python -m benchmarks.regret.replay ablate CACHE                  # each part of the method off in turn
+    python -m benchmarks.regret.replay leave-one-out CACHE           # constants chosen without the task they meet
+
+What the grid does not hold, a loss in the middle of an epoch, is trained when it is first asked for and kept in CACHE.
+A replay sees the grid's trainings, whose batches come in another order than `select`'s own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+import torch
+from benchmarks.regret.answers import SAME_RATE, SEEDS, append, lines
+from benchmarks.regret.grid import NOT_RECORDED, load_grid
+from benchmarks.regret.record import Trainer
+from benchmarks.regret.tasks import BY_NAME, TASKS, schedule_factor
+from benchmarks.regret.truth import truths
+
+from learnrate import _policy, suggestions
+from learnrate._policy import Policy
+from learnrate.curves import LearningCurve
+from learnrate.results import Trial, TrialState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+LOW, HIGH = 1e-7, 10.0  # `select`'s defaults
+LEANS, COMPARES = (0.0, 0.01, 0.02, 0.03), (0.25, 0.3, 0.35)
+RAMP_BLOCK = 8  # a range test looks whether it broke every so many steps
+
+
+class Recordings:
+    """Validation losses by task, learning rate, seed and step of the full schedule; NaN from where it diverged."""
+
+    def __init__(self, cache: Path) -> None:
+        self.path = cache
+        self.grids = load_grid()
+        self.evaluation_steps = {task.name: _evaluation_steps(task.name) for task in TASKS}
+        self._losses: dict[tuple[str, str, int], dict[int, float]] = defaultdict(dict)
+        self._ramps: dict[str, list[float]] = {}
+        for row in lines(cache):
+            if "ramp" in row:
+                self._ramps[row["ramp"]] = row["losses"]
+            else:
+                self._enter(row)
+
+    def _enter(self, row: Mapping[str, Any]) -> None:
+        known = self._losses[row["task"], row["rate"], row["seed"]]
+        known.update((int(step), math.nan if loss is None else loss) for step, loss in row["losses"].items())
+
+    def untrained(self, task: str, seed: int) -> float:
+        """Validation loss before training."""
+        return float(self.grids[task].untrained[seed])
+
+    def curve(self, task: str, rate: float, seed: int, last: int) -> tuple[dict[int, float], int | None]:
+        """Losses at each epoch's end up to a step and there, and at which step it had diverged, if it had."""
+        per_epoch = BY_NAME[task].steps_per_epoch
+        wanted = [*range(per_epoch, last, per_epoch), last]
+        grid = self.grids[task]
+        apart = np.abs(np.log10(grid.learning_rates / rate))
+        place = int(apart.argmin())
+        recorded = apart[place] < SAME_RATE and grid.diverged_at[place, seed] != NOT_RECORDED
+        known = self._losses[task, f"{rate:.4e}", seed]
+        diverged = None
+        if recorded:
+            broke = int(grid.diverged_at[place, seed])
+            diverged = broke if 0 <= broke < last else None
+            epochs = enumerate(grid.val_loss[place, seed].tolist(), 1)
+            known = known | {per_epoch * epoch: loss for epoch, loss in epochs}
+        if diverged is None and any(step not in known for step in wanted):
+            known = self._train(task, rate, seed, last)
+            lost = [step for step in wanted if not math.isfinite(known[step])]
+            diverged = lost[0] - 1 if lost else None
+        end = last if diverged is None else diverged
+        return {step: known[step] for step in wanted if step <= end}, diverged
+
+    def _train(self, task: str, rate: float, seed: int, asked: int) -> dict[int, float]:
+        """Train on the full schedule up to a step; keep the loss there and at epoch ends, and at the policy's rungs."""
+        last = asked
+        it = BY_NAME[task]
+        trainer = Trainer(it, seed)
+        rates = rate * schedule_factor(it, np.arange(it.total_steps), it.total_steps)
+        if last > it.total_steps * _policy.REFINE:
+            last = max(last, round(COMPARES[-1] * it.total_steps))
+        rungs = (_policy.SCREEN, _policy.REFINE, *COMPARES)
+        marks = {round(part * it.total_steps) for part in rungs} | {asked}
+        losses: dict[int, float] = {}
+        held = True
+        for step in range(1, last + 1):
+            held = held and math.isfinite(trainer.update(float(rates[step - 1])))
+            if step in marks or step % it.steps_per_epoch == 0:
+                losses[step] = trainer.evaluate()[0] if held else math.nan
+                held = held and math.isfinite(losses[step])
+        row = {"task": task, "rate": f"{rate:.4e}", "seed": seed, "losses": losses}
+        append(self.path, row)
+        self._enter(row)
+        return self._losses[task, row["rate"], seed]
+
+    def ramp(self, task: str, seed: int, rates: np.ndarray) -> np.ndarray:
+        """Training losses while the rate rises, up to the first that is not finite."""
+        key = f"{task}/{seed}/{len(rates)}/{rates[0]:.3e}-{rates[-1]:.3e}"
+        if key not in self._ramps:
+            trainer, losses = Trainer(BY_NAME[task], seed), []
+            for rate in rates.tolist():
+                losses.append(trainer.update(rate))
+                if not math.isfinite(losses[-1]):
+                    break
+            self._ramps[key] = losses
+            append(self.path, {"ramp": key, "losses": losses})
+        return np.array([math.nan if loss is None else loss for loss in self._ramps[key]])
+
+
+def _evaluation_steps(task: str) -> float:
+    parts = BY_NAME[task].build(0)
+    per_step = len(parts.train_loader.dataset) / len(parts.train_loader) * parts.accumulate  # type: ignore[arg-type]
+    return len(parts.validation_loader.dataset) / per_step / 3  # type: ignore[arg-type]
+
+
+class ReplayLab:
+    """What `Policy` needs of a laboratory, on recordings."""
+
+    metric = "val_loss"
+    mode = "min"
+
+    def __init__(self, recordings: Recordings, task: str, seed: int, budget: float) -> None:
+        it = BY_NAME[task]
+        self.recordings = recordings
+        self.task, self.seed, self.budget = task, seed, budget
+        self.epochs, self.total_steps, self._per_epoch = it.epochs, it.total_steps, it.steps_per_epoch
+        self._evaluation = recordings.evaluation_steps[task]
+        self._run_steps = self.total_steps + self.epochs * self._evaluation
+        self.spent = self._evaluation / self._run_steps
+        self.trials: list[Trial] = []
+        self.warnings: list[str] = []
+
+    @property
+    def untrained_value(self) -> float:
+        """The metric before training."""
+        return self.recordings.untrained(self.task, self.seed)
+
+    def announce(self, stage: str) -> None:
+        """Nobody listens."""
+
+    def steps(self, fraction: float) -> int:
+        """A fraction of the horizon in steps."""
+        return min(max(round(fraction * self.total_steps), 1), self.total_steps)
+
+    def steps_of(self, trial: Trial) -> int:
+        """Steps that a trial has made."""
+        return round(trial.epochs * self._per_epoch)
+
+    def training_cost(self, first_step: int, last_step: int) -> float:
+        """Cost of training from one step to another, in full runs."""
+        if last_step <= first_step:
+            return 0.0
+        per = self._per_epoch
+        evaluations = last_step // per - first_step // per + (last_step % per > 0)
+        return (last_step - first_step + evaluations * self._evaluation) / self._run_steps
+
+    def ramp(self, learning_rates: np.ndarray) -> np.ndarray:
+        """Training losses of a range test, up to where it broke."""
+        losses = self.recordings.ramp(self.task, self.seed, learning_rates)
+        made = 0
+        while made < len(losses):
+            made = min(made + RAMP_BLOCK, len(losses))
+            if suggestions.broken_at(losses[:made], complete=False) is not None:
+                break
+        self.spent += made / self._run_steps
+        return losses[:made]
+
+    def start(self, learning_rate: float, last_step: int, *, stage: str) -> Trial:
+        """A new trial up to a step."""
+        return self._trial(len(self.trials), learning_rate, 0, last_step, stage)
+
+    def resume(self, trial: Trial, last_step: int, *, stage: str) -> Trial:
+        """A trial continued up to a step."""
+        return self._trial(trial.number, trial.learning_rate, self.steps_of(trial), last_step, stage)
+
+    def _trial(self, number: int, rate: float, first: int, last: int, stage: str) -> Trial:
+        losses, diverged = self.recordings.curve(self.task, rate, self.seed, last)
+        before = dict(self._rows(number)) if first else {}
+        rows = before | losses
+        end = last if diverged is None else diverged + 1
+        self.spent += self.training_cost(first, end)
+        steps = sorted(rows)
+        values = np.array([rows[step] for step in steps], dtype=float)
+        trial = Trial(
+            number=number,
+            hyperparameters={"learning_rate": rate},
+            state=TrialState.COMPLETE if diverged is None else TrialState.DIVERGED,
+            curve=LearningCurve(epochs=np.array(steps) / self._per_epoch, metrics={"val_loss": values}),
+            value=float(np.nanmin(values)) if np.isfinite(values).any() else None,
+            seed=self.seed,
+            seconds=0.0,
+            epochs=end / self._per_epoch,
+            horizon=float(self.epochs),
+            stage=stage,
+        )
+        self.trials[number : number + 1] = [trial]
+        return trial
+
+    def _rows(self, number: int) -> Iterator[tuple[int, float]]:
+        curve = self.trials[number].curve
+        for epoch, value in zip(curve.epochs, curve.values("val_loss"), strict=True):
+            yield round(epoch * self._per_epoch), float(value)
+
+
+class Bench:
+    """Replays the policy on every case and tells its regrets."""
+
+    def __init__(self, cache: Path) -> None:
+        self.recordings = Recordings(cache)
+        self.truths = truths()
+
+    def replay(
+        self, budget: float, *, policy: type[Policy] = Policy, can_ramp: bool = True, seeds: Sequence[int] = SEEDS
+    ) -> dict[str, np.ndarray]:
+        """Regrets (seeds,) and costs (seeds,) as rows of one array, by task."""
+        found = {}
+        for task in TASKS:
+            rows = [self._case(task.name, seed, budget, policy, can_ramp) for seed in seeds]
+            found[task.name] = np.array(rows).T
+        return found
+
+    def _case(self, task: str, seed: int, budget: float, policy: type[Policy], can_ramp: bool) -> tuple[float, float]:
+        lab = ReplayLab(self.recordings, task, seed, budget)
+        winner = policy(lab, LOW, HIGH, BY_NAME[task].default_learning_rate, can_ramp=can_ramp).run()  # type: ignore[arg-type]
+        true = self.truths[task]
+        if winner is None:
+            return (true.untrained - true.best) / true.scale, lab.spent
+        regret = true.regret_near(winner.learning_rate)
+        return (regret if math.isfinite(regret) else (true.untrained - true.best) / true.scale), lab.spent
+
+
+class NothingIsUnstable(Policy):
+    """The policy without its rule that a training worse than none is on its way to break."""
+
+    def _held(self, x: float) -> bool:
+        return self._trials[x].state is TrialState.COMPLETE
+
+
+class ComparesTheSecondBest(Policy):
+    """The policy comparing the two that promise most, not the best one and its lower neighbour."""
+
+    _instead: float | None = None
+
+    def _compare(self, rung: list[float]) -> list[float]:
+        held = [x for x in rung if self._held(x)]
+        if held:
+            first = self._leaning(held)
+            self._lower = first - _policy.QUARTER
+            self._instead = min((x for x in held if x != first), key=self._promise, default=first)
+        try:
+            return super()._compare(rung)
+        finally:
+            self._instead = None
+
+    def _on_grid(self, x: float) -> float:
+        return super()._on_grid(x if self._instead is None or x != self._lower else self._instead)
+
+
+@contextmanager
+def constants(**values: float) -> Iterator[None]:
+    """The policy's constants, changed for a while."""
+    before = {name: getattr(_policy, name) for name in values}
+    for name, value in values.items():
+        setattr(_policy, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(_policy, name, value)
+
+
+ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
+    "the method": ({}, {}),
+    "no range test: begin at the optimizer's default": ({}, {"can_ramp": False}),
+    "no rule against what is worse than untrained": ({}, {"policy": NothingIsUnstable}),
+    "no lower neighbour in the comparison": ({}, {"policy": ComparesTheSecondBest}),
+    "no lean to the slower side": ({"LEAN": 0.0}, {}),
+    "no extrapolation of a training's progress": ({"MOMENTUM": 0.0}, {}),
+    "no drift of the best rate with the horizon": ({"DRIFT": 0.0}, {}),
+    "no comparison at 0.3 of the horizon": ({"COMPARE": _policy.REFINE}, {}),
+}
+
+
+def row_of(name: str, found: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A row of a table: median, worst and mean regret, shares over 2 and 5 %, median cost."""
+    regrets = np.concatenate([rows[0] for rows in found.values()])
+    costs = np.concatenate([rows[1] for rows in found.values()])
+    return {
+        "name": name,
+        "median": float(np.median(regrets)),
+        "mean": float(regrets.mean()),
+        "worst": float(regrets.max()),
+        "over_2": float(np.mean(regrets > 0.02)),
+        "over_5": float(np.mean(regrets > 0.05)),
+        "cost": float(np.median(costs)),
+    }
+
+
+def row_text(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['name']:50} median {row['median']:6.2%}  mean {row['mean']:6.2%}  worst {row['worst']:6.1%}"
+        f"  over 2 % {row['over_2']:4.0%}  over 5 % {row['over_5']:4.0%}  cost {row['cost']:.2f}"
+    )
+
+
+def ablations(bench: Bench, budget: float) -> Iterator[dict[str, Any]]:
+    for name, (values, settings) in ABLATIONS.items():
+        with constants(**values):
+            yield row_of(name, bench.replay(budget, **settings))
+
+
+def left_out(bench: Bench, budget: float) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
+    """Each task's regrets and costs under constants chosen by the other tasks' worst plus median regret."""
+    tried: dict[tuple[float, float], dict[str, np.ndarray]] = {}
+    for lean, compare in product(LEANS, COMPARES):
+        with constants(LEAN=lean, COMPARE=compare):
+            tried[lean, compare] = bench.replay(budget)
+        print(row_text(row_of(f"lean {lean}, compare at {compare}", tried[lean, compare])), flush=True)
+    chosen = {}
+    for task in bench.truths:
+        score = {}
+        for setting, found in tried.items():
+            others = np.concatenate([rows[0] for name, rows in found.items() if name != task])
+            score[setting] = others.max() + np.median(others)
+        chosen[task] = min(score, key=lambda setting: score[setting])
+    return {task: tried[setting][task] for task, setting in chosen.items()}, chosen
+
+
+cache_argument = click.argument("cache", type=click.Path(path_type=Path))
+budget_option = click.option("--budget", type=float, default=2.0, show_default=True)
+
+
+@click.group()
+def main() -> None:
+    """Replay the policy on recorded trainings; CACHE is a file of what the grid does not hold."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+@main.command()
+@cache_argument
+@budget_option
+@click.option("--set", "values", nargs=2, multiple=True, type=(str, float), help="A constant of the policy, changed.")
+def run(cache: Path, budget: float, values: tuple[tuple[str, float], ...]) -> None:
+    """Replay every case; print each task's regrets."""
+    with constants(**dict(values)):
+        found = Bench(cache).replay(budget)
+    for task, (regrets, costs) in found.items():
+        print(f"{task:22} {' '.join(f'{it:7.2%}' for it in regrets)}   cost {np.median(costs):.2f}")
+    print(row_text(row_of(f"budget {budget}", found)))
+
+
+@main.command()
+@cache_argument
+@budget_option
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the rows to this JSON file.")
+def ablate(cache: Path, budget: float, out: Path | None) -> None:
+    """Replay every case with each part of the method off in turn."""
+    rows = []
+    for row in ablations(Bench(cache), budget):
+        rows.append(row)
+        print(row_text(row), flush=True)
+        if out is not None:
+            out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+@main.command("leave-one-out")
+@cache_argument
+@budget_option
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the row to this JSON file.")
+def leave_one_out(cache: Path, budget: float, out: Path | None) -> None:
+    """Choose the constants without each task in turn, and try them on it."""
+    found, chosen = left_out(Bench(cache), budget)
+    for task, (lean, compare) in chosen.items():
+        print(f"{task:22} {lean} {compare}  {' '.join(f'{it:7.2%}' for it in found[task][0])}")
+    row = row_of("constants chosen without the task", found)
+    print(row_text(row))
+    if out is not None:
+        out.write_text(json.dumps(row, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
