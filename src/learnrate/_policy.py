@@ -34,7 +34,7 @@ LEAN = 0.02
 """Of the way from untrained to best: so much may a slower rate promise less and still be preferred to a faster one,
 since the cliff is on the fast side and does not stand in the same place for every seed."""
 SHORTEST_RAMP = 8
-MOMENTUM = 0.7
+MOMENTUM = 0.3
 """How much of its present progress, per unit of log time, a training is expected to keep up."""
 
 
