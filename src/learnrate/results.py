@@ -320,7 +320,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         costs = [f"your {rate(self.yours.learning_rate)} {_costs(self.yours)}"] if self.yours else []
         if self.slower_costs:
             costs.append(f"a tenth of {rate(self.learning_rate)} {_costs(self.slower_costs[-1])}")
-        epochs = "" if self.epochs is None else f" after {self.epochs:g} of {self.horizon} epochs"
+        epochs = "" if self.epochs is None else f" after {short(self.epochs)} of {self.horizon} epochs"
         lines.append("; ".join([f"{self.metric} {short(self.value, 3)}{epochs}", ", ".join(costs)]).rstrip("; "))
         lines.append(f"spent {self.cost:.1f} training runs, the winner's own included" + _weights(self.best))
         return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
