@@ -132,7 +132,7 @@ def _points(answer: Recommendation | Sweep, x: Domain, y: Domain) -> Spec:
             "state": trial.state.value,
             "words": f"{rate(trial.learning_rate)}",
             "value": short(trial.value, 4),
-            "epochs": f"{trial.epochs:g}",
+            "epochs": short(trial.epochs),
             "stage": trial.stage or "–",
             "whole": trial.epochs >= answer.horizon,
         }
@@ -170,11 +170,13 @@ def losses(tests: Mapping[str, RangeTest], *, width: int | None = WIDTH) -> Spec
     layers: list[Spec] = [
         {
             "data": {"values": _test_rows(tests, "losses")},
+            "transform": [y.nearby()],
             "mark": {"type": "line", "clip": True, "strokeWidth": 1, "opacity": 0.35},
             "encoding": encoding,
         },
         {
             "data": {"values": _test_rows(tests, "smoothed")},
+            "transform": [y.nearby()],
             "mark": {"type": "line", "clip": True, "strokeWidth": 2.2},
             "encoding": encoding,
         },
@@ -197,6 +199,7 @@ def loss_changes(tests: Mapping[str, RangeTest], *, width: int | None = WIDTH) -
         },
         {
             "data": {"values": _test_rows(tests, "loss_changes")},
+            "transform": [y.nearby()],
             "mark": {"type": "line", "clip": True, "strokeWidth": 2},
             "encoding": _test_encoding(tests, x, y, "change of the loss per step"),
         },
@@ -249,7 +252,7 @@ def _test_encoding(tests: Mapping[str, RangeTest], x: Domain, y: Domain, title: 
     colours = _test_colours(tests)
     return {
         "x": rate_channel(x),
-        "y": y.channel("value", title),
+        "y": y.channel("shown", title),
         "color": {
             "field": "test",
             "type": "nominal",

@@ -74,7 +74,7 @@ def _lede(result: Recommendation | Sweep | RangeTest) -> str:
     if isinstance(result, RangeTest):
         return "Found by raising the learning rate step by step: a place to start from, not yet a trained model."
     reached = f"{result.metric} reached {short(result.value, 3)}"
-    when = "" if result.epochs is None else f" after {result.epochs:g} of {_epochs(result.horizon)}"
+    when = "" if result.epochs is None else f" after {short(result.epochs)} of {_epochs(result.horizon)}"
     used = [words for words in (_with_schedule(result), f"for {_epochs(result.horizon)}") if words]
     return capital(f"{', '.join(used)}. ") + f"Its {reached}{when}."
 
