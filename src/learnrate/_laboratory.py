@@ -73,7 +73,7 @@ class Laboratory:
         self.seed = seed
         self.budget = budget
         self.trials: list[Trial] = []
-        self.warnings: list[str] = []
+        self.warnings: list[str] = list(getattr(problem, "warnings", ()))
         self.untrained: dict[str, float] = {}
         self.spent = 0.0
         self.total_steps = epochs * problem.steps_per_epoch
@@ -107,6 +107,7 @@ class Laboratory:
         finally:
             self._initial = None
             self.shelf.close()
+            getattr(self.problem, "close", lambda: None)()
 
     @property
     def untrained_value(self) -> float | None:
@@ -295,7 +296,9 @@ class _Work:
     @property
     def lost(self) -> bool:
         """Whether the deciding metric ended as no number."""
-        return not math.isfinite(self._loss(self._rows[-1]))
+        last = self._rows[-1].metrics if self._rows else {}
+        value = last.get(self._lab.deciding(last))
+        return value is not None and not math.isfinite(value)
 
     def on_row(self, row: Row) -> None:
         """Take a row: keep the weights if it is the best, write it down, tell it."""

@@ -114,6 +114,8 @@ def loaded(source: Source) -> Generator[Trainable]:
 def as_problem(thing: object, name: str) -> Trainable:
     """Return what can be trained of what a name stands for: itself, or what calling it without arguments returns.
 
+    A function with a parameter `learning_rate` is the training itself, whether it needs that argument or not.
+
     Raises:
         UnsupportedProblemError: If that is no Trainable.
     """
@@ -123,6 +125,8 @@ def as_problem(thing: object, name: str) -> Trainable:
         msg = f"{name} is an object of type {type(thing).__name__}: {_ALLOWED}"
         raise UnsupportedProblemError(msg)
     build = cast("Callable[[], object]", thing)
+    if not inspect.isclass(build) and _is_training(build):
+        return require_trainable(build)
     required = _required_parameters(build)
     if required:
         msg = f"{name} cannot be called without {', '.join(required)}: {_ALLOWED}"
@@ -161,7 +165,8 @@ def _is_own(filename: str) -> bool:
 
 
 _ALLOWED = (
-    "name a Trainable (a TorchTrainable, say), or a function that needs no arguments and returns one; "
+    "name a Trainable (a TorchTrainable, say), a function that needs no arguments and returns one, or a generator "
+    "function `train(learning_rate)` that yields its metrics each epoch; "
     "`return learnrate.TorchTrainable(model, optimizer, loss_fn, train_data, validation_data)` is all that it takes"
 )
 
@@ -209,6 +214,12 @@ def _candidates(module: ModuleType) -> list[str]:
 
 def _is_trainable(thing: object) -> bool:
     return isinstance(thing, Trainable) and not inspect.isclass(thing)
+
+
+def _is_training(thing: Callable[..., Any]) -> bool:
+    from learnrate.adapters.function import takes_learning_rate
+
+    return takes_learning_rate(thing)
 
 
 def _required_parameters(thing: Callable[..., Any]) -> list[str]:

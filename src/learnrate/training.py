@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -29,7 +31,7 @@ BLOCK = 64
 class Trainable(Protocol):
     """A model, its optimizer and its data, ready to train.
 
-    These members are all that the verbs need. Five more are used where a Trainable has them:
+    These members are all that the verbs need. Seven more are used where a Trainable has them:
 
     - `learning_rate: float | None`, the rate that the user has set, to compare the answer with;
     - `evaluation_steps: float`, what one `evaluate` costs in training steps (0 where absent);
@@ -38,7 +40,9 @@ class Trainable(Protocol):
     - `describe() -> Mapping[str, str | int | float]`, what makes this problem this problem, so that a study folder
       is not continued with another;
     - `constant_rate_only: bool`, True where the rate cannot change from step to step (a function, a command): there
-      is then no range test and no schedule of ours.
+      is then no range test and no schedule of ours;
+    - `warnings: list[str]`, what was changed or found that the user should know with the answer;
+    - `close()`, called when a verb ends: let go of what was held for trainings that could have gone on.
     """
 
     steps_per_epoch: int
@@ -155,13 +159,14 @@ def train_segment(
         report = problem.train(rates[step - segment.first_step : end - segment.first_step])
         step = end
         reports.append(report)
-        if not np.isfinite(report["loss"]).all():
+        if not np.isfinite(report.get("loss", 0.0)).all():  # a function may report validation metrics alone
             on_row(Row(step / per_epoch, _means(reports), diverged=True))
             return True
         if step in (epoch_end, segment.last_step):
             short = segment.last_step < per_epoch
-            row = Row(step / per_epoch, _means(reports, second_half=short) | dict(problem.evaluate()), diverged=False)
-            on_row(row)
+            metrics = _means(reports, second_half=short) | dict(problem.evaluate())
+            if metrics:  # a function that returns at the end has nothing to say before
+                on_row(Row(step / per_epoch, metrics, diverged=False))
             reports = []
     return False
 
@@ -175,13 +180,19 @@ def _means(reports: list[Mapping[str, Array]], *, second_half: bool = False) -> 
 
 
 def require_trainable(problem: object) -> Trainable:
-    """Return the problem if it can be trained, or raise an error that says what is missing.
+    """Return the problem if it can be trained, a function as a Trainable, or raise an error that says what is missing.
 
     Raises:
         UnsupportedProblemError: If a member of `Trainable` is missing, or `steps_per_epoch` is not a positive integer.
     """
     needed = ("steps_per_epoch", "train", "evaluate", "snapshot", "restore", "save", "load")
     missing = [name for name in needed if not hasattr(problem, name)]
+    if missing and callable(problem) and not inspect.isclass(problem):
+        from learnrate.adapters.function import FunctionTrainable, takes_learning_rate
+
+        function = cast("Callable[..., Any]", problem)
+        if inspect.isroutine(problem) or isinstance(problem, functools.partial) or takes_learning_rate(function):
+            return FunctionTrainable(function)
     if missing or not isinstance(problem, Trainable):
         came = type(problem).__name__
         msg = (
