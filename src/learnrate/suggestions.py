@@ -296,18 +296,18 @@ def _verdict(seen: _Seen, x: Array, *, broke: bool) -> Verdict:
     top = int(np.argmax(values))
     left = float(x[0] + min(_EDGE, (x[-1] - x[0]) / 8))
     right = float(x[-1] - min(_EDGE, (x[-1] - x[0]) / 8))
+    near = min(int(np.searchsorted(seen.x, left)), len(values) - 1)
     if len(values) < _WINDOW:
         return Verdict.TOO_NARROW_LEFT if broke else Verdict.NOISY
     if not seen.fell:
         rise = float(values[top]) - seen.start
         if not broke and rise <= _SIGNIFICANT * seen.error(0, top):
             return Verdict.FLAT
-        near = min(int(np.searchsorted(seen.x, left)), len(values) - 1)
         risen = float(values[near] - values[0]) > _SIGNIFICANT * seen.error(0, near)
         at_once = len(values) <= 2 * _WINDOW or risen
         return Verdict.TOO_NARROW_LEFT if at_once else Verdict.NOISY
     gone = max(float(values[0]), seen.start) - float(np.interp(left, seen.x, values))
-    if gone > _EDGE_SHARE * seen.fall:
+    if gone > max(_EDGE_SHARE * seen.fall, _SIGNIFICANT * seen.error(0, near)):
         return Verdict.TOO_NARROW_LEFT
     return Verdict.TOO_NARROW_RIGHT if not broke and seen.x[seen.fallen] > right else Verdict.FOUND
 
