@@ -3,8 +3,9 @@
     python -m benchmarks.diagnosis.record        # some minutes of one core; writes benchmarks/diagnosis/curves.npz
     python -m benchmarks.diagnosis.record NAME…  # only these, printed
 
-`curves.npz` holds for each task "NAME/metric" as float32, over twice the epochs that are shown, and "NAME/untrained",
-the metrics before the first update, in the order of the task's metrics.
+`curves.npz` holds for each task "NAME/metric" as float32, over twice the epochs that are shown; "NAME/untrained", the
+metrics before the first update, in the order of the task's metrics; and "NAME/about": how many epochs are shown, how
+many samples validate, and whether the rest shows what more of the same training would have brought.
 """
 
 from __future__ import annotations
@@ -92,6 +93,11 @@ def record(task: Task) -> tuple[np.ndarray, np.ndarray]:
     return np.array(rows, dtype=np.float32), np.array(before, dtype=np.float32)
 
 
+def about(task: Task) -> np.ndarray:
+    validation = len(parts(task)[1][0])
+    return np.array([task.epochs, validation, task.continued and task.schedule == "constant"], dtype=np.int32)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     names = ("loss", "accuracy", "val_loss", "val_accuracy")
@@ -103,6 +109,7 @@ def main() -> None:
         kept = [names.index(name) for name in task.shown]
         known |= {f"{task.name}/{names[column]}": rows[:, column] for column in kept}
         known[f"{task.name}/untrained"] = before[kept]
+        known[f"{task.name}/about"] = about(task)
         print(task.name, *(f"{value:.4g}" for value in rows[[0, task.epochs // 2, task.epochs - 1, -1]].ravel()))
         sys.stdout.flush()
     if not sys.argv[1:]:

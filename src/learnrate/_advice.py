@@ -43,7 +43,7 @@ def calm(case: Case) -> str:
     went = "fell" if series.mode == "min" else "rose"
     return (
         f"{series.name} {went} from {series.shown(series.start)} to {series.shown(float(series.y.min()))} by "
-        f"{series.at(int(series.y.argmin()))} and has nearly settled."
+        f"{series.at(int(series.y.argmin()))}, and nothing speaks against it."
     )
 
 
@@ -77,9 +77,7 @@ _ADVICE = {
         "Stop at {stop}: more epochs at this rate bring next to nothing; to get further, lower the learning rate there "
         "(a decay, or reduce on plateau)."
     ),
-    DiagnosisVerdict.HEALTHY: (
-        "Keep this learning rate and the weights of {stop}; more epochs would bring little{expected}."
-    ),
+    DiagnosisVerdict.HEALTHY: ("Keep this learning rate, and the weights of {stop}{expected}."),
 }
 _OVERFITTING_EARLY = (
     "Stop at {stop} and keep its weights; it is that early that a smaller learning rate is worth a try, and so is "

@@ -226,10 +226,11 @@ def _said(curve: LearningCurve, full: Series, num_validation_samples: int | None
     if gap is not None:
         found.append(gap_finding(case, gap, best.epoch))
     outlook = _outlook(full, horizon)
+    asked = [one for one in found if one.kind == DiagnosisVerdict.OSCILLATING.value and num_validation_samples]
     onset = float(case.metric.epochs[case.metric.turn.row])
     return Diagnosis(
         verdict=verdict,
-        findings=sorted((one for one in found if one.strength >= _WORTH_SAYING), key=lambda one: -one.strength),
+        findings=sorted((one for one in found if one.strength >= _WORTH_SAYING or one in asked), key=_weakness),
         evidence=next((one.evidence for one in found if one.kind == verdict.value), calm(case)),
         advice=advice(verdict, case, best, outlook),
         best_epoch=best.epoch,
@@ -239,6 +240,10 @@ def _said(curve: LearningCurve, full: Series, num_validation_samples: int | None
         expected_noise=expected_noise(full, num_validation_samples),
         outlook=outlook,
     )
+
+
+def _weakness(finding: Finding) -> float:
+    return -finding.strength
 
 
 def _best(series: Series) -> tuple[float, float]:

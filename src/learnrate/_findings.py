@@ -166,10 +166,12 @@ def diverged(case: Case) -> Finding | None:
 
 
 def _lost(series: Series, base: float, share: float) -> Finding | None:
-    if series.turn.row == len(series.y) - 1:
+    row = series.turn.row
+    if row == len(series.y) - 1 or len(series.y) < 4:
         return None
     rise = series.level(1.0) - base
-    how = strength(min(over(rise, share * series.fall), over(rise, 6 * series.noise)))
+    before = min(series.noise, noise(series.y[: row + 1])) if row >= 2 else series.noise
+    how = strength(min(over(rise, share * series.fall), over(rise, 6 * before), over(rise, 3 * series.noise)))
     evidence = (
         f"{series.name} ends at {series.shown(series.level(1.0))}; it began at {series.shown(series.start)} and was "
         f"best around {series.at(series.turn.row)}, at {series.shown(series.low)}."
@@ -224,7 +226,8 @@ def too_slow(case: Case) -> Finding | None:
     if len(series.y) < 2:
         return None
     best, later = float(series.y.min()), series.expected(2 * float(series.times[-1]))
-    falling = over(series.level(0.75) - series.level(1.0), 4 * series.error)
+    before = series.y[: -max(1, len(series.y) // 4)][-series.window :]
+    falling = over(float(np.median(before)) - series.level(1.0), 4 * series.error)
     how = strength(min(over(best - later.value, MARKED * series.fall), falling))
     evidence = (
         f"{series.name} is still improving at {series.at(-1)} ({series.shown(best)}): twice as many epochs should "
@@ -248,10 +251,8 @@ def oscillating(case: Case) -> Finding | None:
         seen = late_noise(accuracy) or 0.0
         normal = seen <= expected
         how = how / 2 if normal else how
-        evidence += (
-            f"; {accuracy.name} varies by {short(seen)}, and {samples} samples explain {short(expected)}"
-            f"{', so this is normal' if normal else ''}"
-        )
+        beside = "" if accuracy.name == series.name else f"{accuracy.name} varies by {short(seen)}, and "
+        evidence += f"; {beside}{samples} samples explain {short(expected)}{', so this is normal' if normal else ''}"
     return Finding(kind=DiagnosisVerdict.OSCILLATING.value, strength=how, evidence=evidence + ".")
 
 

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from learnrate.curves import Array
 
 _NORMAL = 1.4826  # the standard deviation of a normal distribution over its median absolute deviation
+_LAWS = 64  # of each kind: neighbours differ by less than a tenth
 _NINETY = 1.645  # standard deviations each side that hold 90 % of a normal distribution
 _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 25) for i in range(25)])  # a normal distribution in 25 points
 _SECOND_DIFFERENCE = 6**0.5  # the standard deviation of second differences of values of deviation 1
+_THIRD_DIFFERENCE = 20**0.5  # and of third ones
 
 
 def noise(values: Array) -> float:
@@ -24,7 +26,8 @@ def noise(values: Array) -> float:
 
     1.4826 · median |y[i−1] − 2 y[i] + y[i+1]| / √6: second differences remove any straight trend, the median ignores
     bends and jumps. Where the median is 0 (an accuracy that mostly repeats itself) the root mean square of the later
-    half takes its place. 0 for fewer than three values.
+    half takes its place. A curve of up to a dozen values is mostly bend: there the third differences, which remove that
+    too, may say less. 0 for fewer than three values.
 
     Example:
         >>> noise(np.array([3.0, 2.0, 1.0, 0.0]))
@@ -35,7 +38,10 @@ def noise(values: Array) -> float:
     differences = np.diff(values, 2)
     middle = _NORMAL * float(np.median(np.abs(differences)))
     late = differences[len(differences) // 2 :]
-    return (middle or float(np.sqrt(np.mean(late**2)))) / _SECOND_DIFFERENCE
+    second = (middle or float(np.sqrt(np.mean(late**2)))) / _SECOND_DIFFERENCE
+    if not 4 <= len(values) <= 12:
+        return second
+    return min(second, _NORMAL * float(np.median(np.abs(np.diff(values, 3)))) / _THIRD_DIFFERENCE)
 
 
 class Turn(NamedTuple):
@@ -60,11 +66,12 @@ def turn(values: Array) -> Turn:
         >>> turn(np.array([3.0, 1.0, 2.0, 4.0])).row
         1
     """
-    centred = values - values.mean()
-    left = _falling_errors(centred)
-    right = _falling_errors(centred[::-1])[::-1]
+    first = values[0]  # differences from it are exact where nothing changes
+    values = values - first
+    left = _falling_errors(values)
+    right = _falling_errors(values[::-1])[::-1]
     split = int(np.argmin(left + right))  # so many rows fall
-    level = np.concatenate([_falling(values[:split]), _falling(values[split:][::-1])[::-1]])
+    level = first + np.concatenate([_falling(values[:split]), _falling(values[split:][::-1])[::-1]])
     return Turn(level, int(np.flatnonzero(level <= level.min())[-1]), float(left[-1] - (left + right)[split]))
 
 
@@ -181,11 +188,11 @@ def _stretches(times: Array, values: Array, most: int = 24) -> tuple[Array, Arra
 
 
 def _decays(times: Array, horizon: float) -> Array:
-    return np.exp(-np.append(times, horizon)[None, :] / times[-1] / np.geomspace(0.05, 5.0, 24)[:, None])
+    return np.exp(-np.append(times, horizon)[None, :] / times[-1] / np.geomspace(0.05, 5.0, _LAWS)[:, None])
 
 
 def _powers(times: Array, horizon: float) -> Array:
-    return (np.append(times, horizon)[None, :] / times[-1]) ** -np.geomspace(0.1, 4.0, 24)[:, None]
+    return (np.append(times, horizon)[None, :] / times[-1]) ** -np.geomspace(0.1, 4.0, _LAWS)[:, None]
 
 
 def _mixture(means: Array, deviations: Array, weights: Array) -> Forecast:

@@ -1,0 +1,222 @@
+"""Which learning rate to use, given logs of trainings at several: see `compare`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from learnrate._diagnose import diagnose
+from learnrate._metric_names import canonical, mode_of
+from learnrate._trends import noise
+from learnrate.errors import InvalidArgumentError, UnknownMetricError
+from learnrate.results import DiagnosisVerdict, Sweep, Trial, TrialState, Verdict, rate, short
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from learnrate._log_table import Log
+    from learnrate.curves import Mode
+
+GOOD = 0.01  # of the way from the worst start to the best value: nobody trains again for less
+_CLOSE = 1.5  # rates closer than this factor need no other in between
+
+
+class _Rate(NamedTuple):
+    """A learning rate and the mean of the best values that its trainings reached, smaller is better."""
+
+    learning_rate: float
+    loss: float
+
+
+def compare(
+    logs: Sequence[Log],
+    *,
+    metric: str = "val_loss",
+    mode: Mode | None = None,
+    num_validation_samples: int | None = None,
+) -> Sweep:
+    """Say which learning rate to use, given the logs of trainings at several, and what to try next.
+
+    Every training is diagnosed. Those that diverged do not count. Of the rest the best value decides, and rates whose
+    best values differ by less than 1 % of the way from the worst start to the best value, or by less than the noise,
+    count as equal: of these the one nearest to the middle of their range is taken, on the log scale, as far as possible
+    from training too slowly and from breaking. Several logs of one rate are averaged.
+
+    Args:
+        logs: From `learnrate.logs.read`, each with its learning rate.
+        metric: The metric that decides. Where no log has "val_loss" the training loss takes its place, with a warning.
+        mode: Whether smaller or larger is better; by default what the metric's name says.
+        num_validation_samples: As in `learnrate.diagnose`.
+
+    Raises:
+        InvalidArgumentError: If there is no log, or one without a learning rate.
+        UnknownMetricError: If a log lacks the metric.
+
+    Example:
+        >>> from learnrate.curves import LearningCurve
+        >>> from learnrate.logs import Log
+        >>> curves = {0.01: [2.0, 1.9, 1.8, 1.7], 0.1: [1.6, 0.9, 0.6, 0.5], 1.0: [2.0, 1.5, 1.9, 1.8]}
+        >>> logs = [
+        ...     Log(
+        ...         path=f"{rate}.csv",
+        ...         learning_rate=rate,
+        ...         curve=LearningCurve.from_rows([(i, {"val_loss": v}) for i, v in enumerate(losses, 1)]),
+        ...     )
+        ...     for rate, losses in curves.items()
+        ... ]
+        >>> answer = compare(logs)
+        >>> answer.learning_rate, answer.verdict.value
+        (0.1, 'found')
+    """
+    if not logs:
+        raise InvalidArgumentError("there is no log to compare: give at least one")
+    for log in logs:
+        if log.learning_rate is None:
+            raise InvalidArgumentError(f"{log.path} names no learning rate: read it with learning_rate=…")
+    metric, warnings = _metric_of(logs, canonical(metric))
+    mode = mode or mode_of(metric)
+    trials = [_trial(number, log, metric, mode, num_validation_samples) for number, log in enumerate(logs)]
+    horizon = max(trial.epochs for trial in trials)
+    rates = _rates(trials, mode)
+    good = _good(rates, trials, metric, mode)
+    best = _middle(good)
+    chosen = None if best is None else _best_trial(trials, best.learning_rate, mode)
+    reached = None if chosen is None else chosen.curve.best(metric, mode)
+    verdict = _verdict(trials, best)
+    return Sweep(
+        trials=trials,
+        metric=metric,
+        mode=mode,
+        learning_rate=None if best is None else best.learning_rate,
+        value=None if best is None else best.loss * _sign(mode),
+        epochs=None if reached is None else reached.epoch,
+        horizon=math.ceil(horizon),
+        untrained=None,
+        verdict=verdict,
+        cost=sum(trial.epochs for trial in trials) / horizon if horizon > 0 else 0.0,
+        seed=0,
+        seconds=0.0,
+        warnings=warnings + _notes(good, trials) + _next(trials, verdict, best, chosen),
+        settings={"logs": [log.path for log in logs]},
+    )
+
+
+def _sign(mode: Mode) -> float:
+    return 1.0 if mode == "min" else -1.0
+
+
+def _metric_of(logs: Sequence[Log], metric: str) -> tuple[str, list[str]]:
+    if metric == "val_loss" and not any(metric in log.curve.metrics for log in logs):
+        metric = "loss"
+        told = ["no log has a validation loss: the training loss decides, which says nothing about overfitting"]
+    else:
+        told = []
+    for log in logs:
+        if metric not in log.curve.metrics:
+            known = ", ".join(sorted(log.curve.metrics)) or "none at all"
+            raise UnknownMetricError(f"{log.path} has no metric {metric!r}, it has {known}: choose one that all have")
+    return metric, told
+
+
+def _trial(number: int, log: Log, metric: str, mode: Mode, num_validation_samples: int | None) -> Trial:
+    diagnosis = diagnose(log.curve, metric=metric, mode=mode, num_validation_samples=num_validation_samples)
+    best = log.curve.best(metric, mode)
+    diverged = diagnosis.verdict is DiagnosisVerdict.DIVERGED
+    epochs = float(log.curve.epochs[-1])
+    return Trial(
+        number=number,
+        hyperparameters={"learning_rate": log.learning_rate, "log": log.path},
+        state=TrialState.DIVERGED if diverged else TrialState.COMPLETE,
+        curve=log.curve,
+        value=None if best is None else best.value,
+        seed=0,
+        seconds=0.0,
+        epochs=epochs,
+        horizon=epochs,
+        stage="log",
+        diagnosis=diagnosis,
+    )
+
+
+def _rates(trials: list[Trial], mode: Mode) -> list[_Rate]:
+    """Return the learning rates at which every training held, in order."""
+    broken = {trial.learning_rate for trial in trials if trial.state is TrialState.DIVERGED}
+    values: dict[float, list[float]] = {}
+    for trial in trials:
+        if trial.value is not None and trial.learning_rate not in broken:
+            values.setdefault(trial.learning_rate, []).append(trial.value * _sign(mode))
+    return [_Rate(each, float(np.mean(losses))) for each, losses in sorted(values.items())]
+
+
+def _good(rates: list[_Rate], trials: list[Trial], metric: str, mode: Mode) -> list[_Rate]:
+    """Return the learning rates that differ from the best by next to nothing."""
+    if not rates:
+        return []
+    best = min(rates, key=lambda each: each.loss)
+    curves = {trial.learning_rate: trial.curve.values(metric) * _sign(mode) for trial in trials}
+    finite = {each: values[np.isfinite(values)] for each, values in curves.items()}
+    start = max(float(finite[each.learning_rate][0]) for each in rates)
+    of_the_best = finite[best.learning_rate]
+    slack = max(GOOD * (start - best.loss), noise(of_the_best[len(of_the_best) // 2 :]))
+    return [each for each in rates if each.loss <= best.loss + slack]
+
+
+def _middle(good: list[_Rate]) -> _Rate | None:
+    """Return the rate nearest to the middle of the good ones on the log scale; of two the better."""
+    if not good:
+        return None
+    middle = (math.log(good[0].learning_rate) + math.log(good[-1].learning_rate)) / 2
+    return min(good, key=lambda each: (round(abs(math.log(each.learning_rate) - middle), 6), each.loss))
+
+
+def _best_trial(trials: list[Trial], learning_rate: float, mode: Mode) -> Trial:
+    same = [trial for trial in trials if trial.learning_rate == learning_rate and trial.value is not None]
+    return min(same, key=lambda trial: (trial.value or 0.0) * _sign(mode))
+
+
+def _verdict(trials: list[Trial], best: _Rate | None) -> Verdict:
+    if best is None:
+        return Verdict.ALL_DIVERGED
+    verdicts = {trial.diagnosis.verdict for trial in trials if trial.diagnosis is not None}
+    if verdicts == {DiagnosisVerdict.NOT_LEARNING}:
+        return Verdict.FLAT
+    tried = sorted({trial.learning_rate for trial in trials})
+    if len(tried) == 1:
+        slow = verdicts & {DiagnosisVerdict.TOO_SLOW, DiagnosisVerdict.NOT_LEARNING}
+        return Verdict.TOO_NARROW_RIGHT if slow else Verdict.TOO_NARROW_LEFT
+    if best.learning_rate == tried[0]:
+        return Verdict.TOO_NARROW_LEFT
+    return Verdict.TOO_NARROW_RIGHT if best.learning_rate == tried[-1] else Verdict.FOUND
+
+
+def _notes(good: list[_Rate], trials: list[Trial]) -> list[str]:
+    notes: list[str] = []
+    if len(good) > 1:
+        low, high = rate(good[0].learning_rate), rate(good[-1].learning_rate)
+        equal = f"{len(good)} learning rates from {low} to {high} are equally good, within 1 % or the noise"
+        notes.append(f"{equal}: the middle one is recommended")
+    lengths = sorted(trial.epochs for trial in trials)
+    if lengths[0] < lengths[-1]:
+        spread = f"{short(lengths[0], 6)} to {short(lengths[-1], 6)} epochs"
+        notes.append(f"the trainings are of different lengths, {spread}: a short one may not have shown its best")
+    return notes
+
+
+def _next(trials: list[Trial], verdict: Verdict, best: _Rate | None, chosen: Trial | None) -> list[str]:
+    """Return what to try next."""
+    tried = sorted({trial.learning_rate for trial in trials})
+    if best is None or chosen is None:
+        return [f"try {rate(tried[0] / 10)} next"]
+    place = tried.index(best.learning_rate)
+    pairs = zip(tried[max(place - 1, 0) : place + 2], tried[max(place, 1) : place + 2], strict=False)
+    between = [math.sqrt(a * b) for a, b in pairs if b / a > _CLOSE]
+    if verdict is Verdict.TOO_NARROW_LEFT:
+        between.insert(0, best.learning_rate / math.sqrt(10))
+    elif verdict is Verdict.TOO_NARROW_RIGHT:
+        between.append(best.learning_rate * math.sqrt(10))
+    said = [f"try {' and '.join(rate(each) for each in between)} next, to refine"] if between else []
+    if chosen.diagnosis is not None and chosen.diagnosis.verdict is not DiagnosisVerdict.HEALTHY:
+        said.append(f"at {rate(best.learning_rate)}: {chosen.diagnosis.advice}")
+    return said
