@@ -219,7 +219,9 @@ class RangeTest(Result, frozen=True, kw_only=True, eq=False):
     def __str__(self) -> str:
         answer = "no learning rate" if self.learning_rate is None else f"learning rate {rate(self.learning_rate)}"
         lines = [f"{answer}    ({self.verdict.value}: {self.verdict.message})"]
-        known = ", ".join(f"{name} {rate(value)}" for name, value in self.suggestions.items() if value is not None)
+        known = ", ".join(
+            f"{name} {rate(value)}" for name, value in self.suggestions.items() if value and name != "learnrate"
+        )
         if known:
             lines.append(f"other rules: {known}")
         if self.cliff is not None:
