@@ -159,6 +159,7 @@ def test_results_without_an_answer_are_drawn():
         [0.0, 0.0, 0.0],
         [1e12, 1.0, 1e-9],
         [1e300, -1e300, 1.0],
+        [1.7e308, -1.7e308, 1.0],
         [np.nan, np.inf, 1.0],
         [np.nan, np.nan, np.nan],
     ],

@@ -85,6 +85,12 @@ class Domain(NamedTuple):
         inside = worst if value is None or math.isnan(value) else value
         return min(max(inside, self.low), self.high)
 
+    def nearby(self) -> Spec:
+        """Return the transform to "shown": a value, or a place just off the chart; pictures lose lines to far ones."""
+        margin = self.high / 2 - self.low / 2
+        low, high = max(self.low - margin, -1e308), min(self.high + margin, 1e308)
+        return {"calculate": f"clamp(datum.value, {low!r}, {high!r})", "as": "shown"}
+
 
 def rates(learning_rates: Iterable[float | None]) -> Domain:
     """Return a log axis that holds the learning rates, with ticks where people look for them."""
@@ -106,8 +112,8 @@ def values(shown: Iterable[float | None], calm: Iterable[float | None] = ()) -> 
 
     Where even the calm values explode, the axis is linear around zero and logarithmic far from it.
     """
-    everything = _finite(shown)
-    calm_ones = _finite(calm)
+    everything = finite(shown)
+    calm_ones = finite(calm)
     body = calm_ones if calm_ones.size else everything
     if not body.size:
         return Domain(0.0, 1.0, {"domain": [0, 1]}, {"labelExpr": _NUMBER_LABEL}, "")
@@ -140,9 +146,10 @@ def _beyond(everything: Array, low: float, high: float) -> list[str]:
     return [f"{' and '.join(notes)}, off the chart"] if notes else []
 
 
-def _finite(numbers: Iterable[float | None]) -> Array:
+def finite(numbers: Iterable[float | None]) -> Array:
+    """Return the finite numbers among these."""
     array = np.array([math.nan if number is None else number for number in numbers], dtype=np.float64)
-    return array[np.isfinite(array)]
+    return np.clip(array[np.isfinite(array)], -1e300, 1e300)  # so that differences and means stay finite
 
 
 def _far_ticks(low: float, high: float, unit: float) -> list[float]:

@@ -18,6 +18,7 @@ from learnrate._axes import (
     Domain,
     Rows,
     Spec,
+    finite,
     places,
     rates,
     sized,
@@ -77,7 +78,7 @@ def curve_values(trials: Sequence[Trial], metric: str) -> Domain:
     A trial that goes ten times as far as the usual one counts as diverged here, whatever its state says.
     """
     curves = [
-        (trial.state, trial.curve.metrics[name][np.isfinite(trial.curve.metrics[name])])
+        (trial.state, finite(trial.curve.metrics[name].tolist()))
         for trial in trials
         for name in parts(metric)
         if name in trial.curve.metrics
@@ -169,9 +170,10 @@ def overlay(
     spec: Spec = {
         "params": [PICKED],
         "data": {"values": curve_rows(trials, [base]) if rows is None else rows},
+        "transform": [y.nearby()],
         "encoding": {
             "x": _epoch_channel(trials),
-            "y": y.channel("value", base),
+            "y": y.channel("shown", base),
             "color": colour,
             "detail": {"field": "trial"},
             "tooltip": _TOOLTIP,
@@ -191,7 +193,7 @@ def _breaks(trials: Sequence[Trial], base: str, y: Domain) -> Rows:
         curve = trial.curve.metrics[names[0]]
         seen = np.flatnonzero(np.isfinite(curve))
         if seen.size:
-            at = {"epoch": float(trial.curve.epochs[seen[-1]]), "value": y.within(float(curve[seen[-1]]), y.high)}
+            at = {"epoch": float(trial.curve.epochs[seen[-1]]), "shown": y.within(float(curve[seen[-1]]), y.high)}
             rows.append({"trial": trial.number, "rate": trial.learning_rate, "what": "diverged", **at})
     return rows
 
@@ -224,10 +226,10 @@ def single(
         lone: Spec = {**_LONE, "mark": {**_LONE["mark"], "color": colour}}
         layers.append(
             {
-                "transform": [{"filter": {"field": "metric", "equal": metric}}],
+                "transform": [{"filter": {"field": "metric", "equal": metric}}, y.nearby()],
                 "encoding": {
                     "x": _epoch_channel(trials),
-                    "y": y._replace(note="").channel("value", metric, **look),
+                    "y": y._replace(note="").channel("shown", metric, **look),
                     "tooltip": _TOOLTIP,
                 },
                 "layer": [{"mark": line, "encoding": {"strokeDash": _part(legend=legend)}}, lone],

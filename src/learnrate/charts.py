@@ -224,25 +224,31 @@ def schedule(plan: Schedule, *, epochs: float | None = None) -> Layers:
 
 
 def _layers(spec: _axes.Spec) -> Layers:
-    return Layers.from_dict(_with_text(spec))
+    return cast("Layers", _chart(spec, Layers))
 
 
 def _column(specs: list[_axes.Spec]) -> Column:
     inner = [{key: value for key, value in spec.items() if key != "params"} for spec in specs]
     apart = {"scale": dict.fromkeys(("color", "shape", "strokeDash"), "independent")}
-    return Column.from_dict(_with_text({"params": [_axes.PICKED], "vconcat": inner, "resolve": apart}))
+    return cast("Column", _chart({"params": [_axes.PICKED], "vconcat": inner, "resolve": apart}, Column))
 
 
-def _with_text(spec: Any) -> Any:
-    """Return a description whose rows are text: Altair checks rows one by one, a minute for a few thousand."""
-    if isinstance(spec, list):
-        return [_with_text(item) for item in cast("list[Any]", spec)]
-    if not isinstance(spec, dict):
-        return spec
-    held = cast("dict[str, Any]", spec)
-    if isinstance(rows := held.get("values"), list) and rows and isinstance(rows[0], dict):
-        return {**held, "values": json.dumps(rows, allow_nan=False), "format": {"type": "json"}}
-    return {key: _with_text(value) for key, value in held.items()}
+def _chart(spec: _axes.Spec, kind: Any = None) -> alt.TopLevelMixin:
+    """Return a description as a chart of Altair's: `from_dict` takes seconds, as it tries each part on each class."""
+    held = dict(spec)
+    for name, plain in (("layer", alt.LayerChart), ("vconcat", alt.VConcatChart), ("concat", alt.ConcatChart)):
+        if name in held:
+            kind = kind or plain
+            held[name] = [_chart(part) for part in held[name]]
+    if "data" in held:
+        # As one text, since rows are checked one by one.
+        rows = json.dumps(held["data"]["values"], allow_nan=False)
+        held["data"] = alt.InlineData(values=rows, format=alt.DataFormat(type="json"))
+    if "encoding" in held:
+        held["encoding"] = alt.FacetedEncoding(**held["encoding"])
+    if "params" in held:
+        held["params"] = [alt.VariableParameter(**param) for param in held["params"]]
+    return (kind or alt.Chart)(**held)
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
