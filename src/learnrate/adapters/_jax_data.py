@@ -97,7 +97,7 @@ class Batches:
     """Something that can be iterated again and again, and gives the same batches each time."""
 
     def __init__(self, name: str, data: Iterable[Any]) -> None:
-        if isinstance(data, str | bytes) or iter(data) is data:
+        if iter(data) is data:
             raise InvalidArgumentError(
                 f"{name}, a {type(data).__name__}, can be iterated once only, and every trial needs the same batches: "
                 f"pass arrays, a list of batches, or an object whose __iter__ begins anew."
@@ -160,7 +160,7 @@ def read_data(name: str, data: Any, batch_size: int | None, *, drop_rest: bool) 
         InvalidArgumentError: Nothing in it, different leading axes, or an iterator that cannot begin anew.
     """
     iterable = hasattr(data, "__iter__") or hasattr(data, "__getitem__")
-    if iterable and not (isinstance(data, tuple | Mapping) or hasattr(data, "shape")):
+    if iterable and not (isinstance(data, tuple | Mapping | str | bytes) or hasattr(data, "shape")):
         return Batches(name, data)
     return Samples(name, data, batch_size, drop_rest=drop_rest)
 
