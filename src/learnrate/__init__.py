@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from learnrate._report import report
     from learnrate._select import select
     from learnrate._sweep import sweep
+    from learnrate.adapters.jax import JaxTrainable
     from learnrate.adapters.torch import TorchTrainable
     from learnrate.curves import LearningCurve
     from learnrate.results import (
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Diagnosis",
+    "JaxTrainable",
     "LearningCurve",
     "RangeTest",
     "Recommendation",
@@ -58,6 +60,7 @@ __all__ = [
 
 _HOMES = {
     "Diagnosis": "learnrate.results",
+    "JaxTrainable": "learnrate.adapters.jax",
     "LearningCurve": "learnrate.curves",
     "RangeTest": "learnrate.results",
     "Recommendation": "learnrate.results",
