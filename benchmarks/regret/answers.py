@@ -104,6 +104,14 @@ class Judge:
             return float((true.untrained - true.best) / true.scale)
         return true.regret_of(self.metrics(answer.task, answer.learning_rate))
 
+    def regret_nearby(self, answer: Answer) -> float:
+        """Regret at the grid's nearest rate, at most an eighth of a decade away inside the grid: trains nothing."""
+        if answer.learning_rate is None or self.known(answer.task, answer.learning_rate):
+            return self.regret(answer)
+        true = self.truths[answer.task]
+        place = np.abs(np.log10(true.learning_rates / answer.learning_rate)).argmin()
+        return float(true.regret[place])
+
     def metrics(self, task: str, rate: float) -> np.ndarray:
         """Best epoch's validation loss for each of the grid's seeds, untrained weights counting as an epoch."""
         place = self.place(task, rate)

@@ -155,7 +155,8 @@ def run(directory: Path, methods: tuple[str, ...], seeds: tuple[int, ...], share
 def measure(directory: Path, methods: tuple[str, ...], share: tuple[int, int]) -> None:
     """Train at the answers of METHODS (all by default) that are not on the grid; print each method's regrets."""
     judge = Judge(directory)
-    rows = [row for row in answers.read(directory).values() if not methods or row.method in methods]
+    rows = sorted(answers.read(directory).values(), key=lambda row: row.seed)  # whole seeds first
+    rows = [row for row in rows if not methods or row.method in methods]
     places = [(row.task, row.learning_rate) for row in rows if row.regret is None and row.learning_rate is not None]
     todo = [place for place in dict.fromkeys(places) if not judge.known(*place)]
     for task, rate in todo[share[0] :: share[1]]:
@@ -180,9 +181,12 @@ def figures_command(directory: Path, method: str) -> None:
 @main.command()
 @directory_argument
 def table(directory: Path) -> None:
-    """Write the table and the chart into docs/benchmarks.md."""
+    """Write the tables and the chart into docs/benchmarks.md.
+
+    ablation.json and left-out.json, which `replay` writes with --out, are taken from DIRECTORY if they are there.
+    """
     judge = Judge(directory)
-    page.write(list(answers.read(directory).values()), judge)
+    page.write(list(answers.read(directory).values()), judge, directory)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def select_figures(rows: Sequence[Answer], judge: Judge) -> dict[str, float]:
         "cliff within a factor 2": _mean(found, judge, cliff_right),
         "epochs within 15 % or costing under 1 %": _mean(found, judge, epochs_right),
         "slower costs within a quarter": _mean(found, judge, slower_right),
-        "slower costs within a quarter or 2 points": _mean(found, judge, slower_nearly),
+        "slower costs within a quarter, or 2 points": _mean(found, judge, slower_nearly),
         "pairs of seeds within a factor 2": _pairs_within(found, 2.0),
         "answers that diverge for a seed": float(np.mean([diverges(row, judge) for row in rows])),
         "without an answer": 1 - len(found) / len(rows),

@@ -1,4 +1,4 @@
-"""Replays `select`'s policy on recorded trainings: a case in milliseconds, so that ideas can be compared by the hundred.
+"""Replays `select`'s policy on recorded trainings: a case in no time, so that ideas can be compared by the hundred.
 
     python -m benchmarks.regret.replay run CACHE --budget 2          # 18 tasks x 3 seeds
     python -m benchmarks.regret.replay ablate CACHE                  # each part of the method off in turn
@@ -390,7 +390,7 @@ def leave_one_out(cache: Path, budget: float, out: Path | None) -> None:
     row = row_of("constants chosen without the task", found)
     print(row_text(row))
     if out is not None:
-        out.write_text(json.dumps(row, indent=1) + "\n")
+        out.write_text(json.dumps([row], indent=1) + "\n")
 
 
 if __name__ == "__main__":
