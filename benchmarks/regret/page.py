@@ -171,7 +171,7 @@ def _table(found: Sequence[Summary]) -> str:
     if partly:
         lines += [
             "",
-            f"† Not trained anew but read off the grid's nearest rate, a factor 1.33 away at most: {'; '.join(partly)}.",
+            f"† Read off the grid's nearest rate, at most a factor 1.33 away: {'; '.join(partly)}.",
         ]
     return "\n".join(lines)
 
