@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from learnrate._report import report
     from learnrate._select import select
     from learnrate._sweep import sweep
+    from learnrate.adapters.function import FunctionTrainable
     from learnrate.adapters.jax import JaxTrainable
+    from learnrate.adapters.sklearn import SklearnTrainable
     from learnrate.adapters.torch import TorchTrainable
     from learnrate.curves import LearningCurve
     from learnrate.results import (
@@ -35,10 +37,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Diagnosis",
+    "FunctionTrainable",
     "JaxTrainable",
     "LearningCurve",
     "RangeTest",
     "Recommendation",
+    "SklearnTrainable",
     "Sweep",
     "TorchTrainable",
     "Trainable",
@@ -60,10 +64,12 @@ __all__ = [
 
 _HOMES = {
     "Diagnosis": "learnrate.results",
+    "FunctionTrainable": "learnrate.adapters.function",
     "JaxTrainable": "learnrate.adapters.jax",
     "LearningCurve": "learnrate.curves",
     "RangeTest": "learnrate.results",
     "Recommendation": "learnrate.results",
+    "SklearnTrainable": "learnrate.adapters.sklearn",
     "Sweep": "learnrate.results",
     "TorchTrainable": "learnrate.adapters.torch",
     "Trainable": "learnrate.training",
