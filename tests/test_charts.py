@@ -64,7 +64,7 @@ def test_a_saved_page_fetches_nothing_and_keeps_markup_as_text(tmp_path):
 
 
 def test_notebooks_get_a_picture_that_needs_no_script():
-    assert set(charts.draw(_examples.sweep())._repr_mimebundle_()) == {"image/svg+xml", "text/plain"}
+    assert set(charts.draw(_examples.range_test())._repr_mimebundle_()) == {"image/svg+xml", "text/plain"}
 
 
 def test_a_chart_remains_altairs_own():
