@@ -277,6 +277,19 @@ def test_data_that_runs_short_later_is_an_error():
         problem.train(np.full(7, 0.1))
 
 
+class Shuffled:
+    def __init__(self):
+        self.random = np.random.default_rng(0)
+
+    def __iter__(self):
+        return iter([self.random.normal(size=3)])
+
+
+def test_data_that_shuffles_itself_is_refused():
+    with pytest.raises(InvalidArgumentError, match="shuffle=False"):
+        JaxTrainable(PARAMS, loss_fn, optax.sgd, Shuffled())
+
+
 @pytest.mark.parametrize("rates", [[-1.0], [math.nan], [], [[0.1]]])
 def test_rates_that_cannot_be_used_are_refused(rates):
     with pytest.raises(InvalidArgumentError, match="learning rates are"):

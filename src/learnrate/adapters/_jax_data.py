@@ -119,6 +119,11 @@ class Batches:
             self.num_samples += _samples_of(tree)
         if not self.num_batches:
             raise InvalidArgumentError(f"{name} gave no batch: pass at least one.")
+        if _bytes(self.first()) != _bytes(self.first()):
+            raise InvalidArgumentError(
+                f"{name} gave another first batch the second time it was iterated, and trainings compare only over the "
+                f"same batches: switch its own shuffling off (shuffle=False), or pass arrays, which are shuffled here."
+            )
 
     @property
     def batch_samples(self) -> float:
@@ -192,6 +197,10 @@ def _samples_of(batch: Tree) -> int:
 
 def _shapes(batch: Tree) -> list[Any]:
     return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch)]
+
+
+def _bytes(batch: Tree) -> list[bytes]:
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(batch)]
 
 
 def _grouped(batches: Iterable[Tree]) -> Iterator[Piece]:
