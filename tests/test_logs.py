@@ -328,6 +328,29 @@ def test_a_bad_line_far_down_is_named(write):
         logs.read(write("epoch,loss\n" + "\n".join(rows)))
 
 
+@pytest.mark.parametrize("header", ["epoch,loss,other", "when,epoch,loss,other"])
+def test_empty_cells_and_text_columns_far_down(write, header):
+    generator = np.random.default_rng(0)
+    count = 45_000
+    losses = generator.normal(size=count)
+    other = np.where(generator.random(count) < 0.5, generator.normal(size=count), np.nan)
+    other[-1] = 1.0
+    cells = ["" if math.isnan(value) else repr(value) for value in other.tolist()]
+    time = "10:00:00," if header.startswith("when") else ""
+    lines = [f"{time}{i},{loss!r},{cell}" for i, (loss, cell) in enumerate(zip(losses.tolist(), cells, strict=True), 1)]
+    lines[20_500] = lines[20_500] + " "  # a block that is read cell by cell
+    curve = one(write("\n".join([header, *lines]))).curve
+    np.testing.assert_array_equal(curve.metrics["loss"], losses)
+    np.testing.assert_array_equal(curve.metrics["other"], other)
+    assert curve.epochs.tolist() == list(range(1, count + 1))
+
+
+def test_rows_that_each_name_another_metric_are_refused(write):
+    rows = "\n".join(json.dumps({f"metric {i}": 1.0}) for i in range(20_000))
+    with pytest.raises(LogError, match="20,000 names in 20,000 rows"):
+        logs.read(write(rows))
+
+
 def test_files_and_folders_that_are_no_logs(tmp_path, write):
     with pytest.raises(LogError, match="No such file"):
         logs.read(tmp_path / "absent.csv")

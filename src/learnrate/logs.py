@@ -59,7 +59,7 @@ def read(path: str | Path, *, learning_rate: float | None = None, max_bytes: int
     Args:
         path: A file or a folder.
         learning_rate: The learning rate of the training, instead of the one in the log.
-        max_bytes: The largest file to read, uncompressed; 1 GB is a hundred times a long log, and less than memory.
+        max_bytes: The largest file to read, uncompressed; 1 GB is a hundred times a long log.
 
     Raises:
         LogError: If the file does not exist, is no log, is too large, was cut, changes its header, repeats an epoch or
