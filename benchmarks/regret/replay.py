@@ -123,8 +123,8 @@ class Recordings:
 
 def _evaluation_steps(task: str) -> float:
     parts = BY_NAME[task].build(0)
-    per_step = len(parts.train_loader.dataset) / len(parts.train_loader) * parts.accumulate  # type: ignore[arg-type]
-    return len(parts.validation_loader.dataset) / per_step / 3  # type: ignore[arg-type]
+    per_step = len(parts.train_loader.dataset) / len(parts.train_loader) * parts.accumulate
+    return len(parts.validation_loader.dataset) / per_step / 3
 
 
 class ReplayLab:
@@ -235,7 +235,7 @@ class Bench:
 
     def _case(self, task: str, seed: int, budget: float, policy: type[Policy], can_ramp: bool) -> tuple[float, float]:
         lab = ReplayLab(self.recordings, task, seed, budget)
-        winner = policy(lab, LOW, HIGH, BY_NAME[task].default_learning_rate, can_ramp=can_ramp).run()  # type: ignore[arg-type]
+        winner = policy(lab, LOW, HIGH, BY_NAME[task].default_learning_rate, can_ramp=can_ramp).run()
         true = self.truths[task]
         if winner is None:
             return (true.untrained - true.best) / true.scale, lab.spent

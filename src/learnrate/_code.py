@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learnrate.errors import InvalidArgumentError
-from learnrate.results import Recommendation, Sweep, rate
+from learnrate.results import Recommendation, Sweep, rate, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,7 +46,9 @@ class Plan(NamedTuple):
     def made(self) -> list[str]:
         """Return the lines that make the schedule from `learning_rate` and `total_steps`, as it was tried."""
         if self.custom:
-            return [f"schedule = {self.name}(learning_rate, total_steps)  # your own"]
+            return [
+                "schedule = make_schedule(learning_rate, total_steps)  # make_schedule: what you passed as schedule="
+            ]
         given = "".join(f", {name}={value!r}" for name, value in self.settings.items() if _matters(name, value))
         return [
             "from learnrate import schedules",
@@ -95,13 +97,17 @@ def lines_for(recommendation: Recommendation | Sweep, framework: str = "torch") 
         raise InvalidArgumentError(msg)
     plan = plan_of(recommendation) or Plan("constant", {}, custom=False, epochs=recommendation.horizon)
     best = recommendation.epochs
-    kept = "" if best is None or best >= plan.epochs else f"  # at its best after {best:g}: keep those weights"
+    kept = "" if best is None or best >= plan.epochs else f"  # at its best after {short(best)}: keep those weights"
     head = [f"learning_rate = {rate(recommendation.learning_rate)}", f"epochs = {plan.epochs}{kept}"]
     return "\n".join([*head, *_LINES[framework](plan)]) + "\n"
 
 
 def _torch(plan: Plan) -> list[str]:
-    lines = ["for group in optimizer.param_groups:", '    group["lr"] = learning_rate']
+    lines = [
+        'largest = max(group["lr"] for group in optimizer.param_groups)',
+        "for group in optimizer.param_groups:",
+        '    group["lr"] *= learning_rate / largest',
+    ]
     if plan.steady:
         return lines
     native = None if plan.by_epoch and plan.settings["num_epochs"] != plan.epochs else _torch_native(plan)

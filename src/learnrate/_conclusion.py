@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learnrate._policy import DRIFT
+from learnrate._policy import DRIFT, QUARTER
 from learnrate.response import GOOD, Bowl, fit_bowl
 from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
 from learnrate.schedules import as_values, describe
@@ -28,12 +28,15 @@ def conclude(
 ) -> Recommendation:
     """Say what the trials show."""
     sign = 1 if lab.mode == "min" else -1
+    winner = improved(lab, winner)
     bowl = None if winner is None else fit_response(lab, policy, winner)
     best = None if winner is None else winner.curve.best(lab.metric, lab.mode)
     good = None if bowl is None else bowl.good()
     return Recommendation(
         learning_rate=None if winner is None else winner.learning_rate,
-        interval=None if good is None else (float(10 ** good[0]), float(10 ** good[1])),
+        interval=None
+        if good is None
+        else (float(10 ** max(good[0], policy.low)), float(10 ** min(good[1], policy.high))),
         largest_stable_learning_rate=None if bowl is None or math.isinf(bowl.cliff) else float(10**bowl.cliff),
         epochs=None if best is None else best.epoch,
         horizon=lab.epochs,
@@ -183,15 +186,27 @@ def _yours(bowl: Bowl, lab: Laboratory, winner: Trial) -> SlowerCost | None:
 def verdict_of(lab: Laboratory, policy: Policy, winner: Trial | None, bowl: Bowl | None) -> Verdict:
     """Say whether the answer has worse learning rates on both sides, and if not, why."""
     if winner is None or bowl is None:
-        return Verdict.ALL_DIVERGED
+        finished = [trial for trial in lab.trials if trial.state is TrialState.COMPLETE]
+        lowest = min((_log_rate(trial) for trial in lab.trials), default=math.inf)
+        if not finished:
+            return Verdict.ALL_DIVERGED
+        return Verdict.TOO_NARROW_LEFT if lowest - policy.low < QUARTER else Verdict.FLAT
+    x = _log_rate(winner)
+    if x - policy.low < QUARTER:
+        return Verdict.TOO_NARROW_LEFT
+    if policy.high - x < QUARTER and math.isinf(bowl.cliff):
+        return Verdict.TOO_NARROW_RIGHT
     if lab.untrained_value is not None and bowl.scale <= bowl.noise:
         return Verdict.FLAT
-    x = math.log10(winner.learning_rate)
-    if x - policy.low < 0.25:
-        return Verdict.TOO_NARROW_LEFT
-    if policy.high - x < 0.25 and math.isinf(bowl.cliff):
-        return Verdict.TOO_NARROW_RIGHT
     return Verdict.FOUND
+
+
+def improved(lab: Laboratory, winner: Trial | None) -> Trial | None:
+    """Return the winner if it became better than the untrained model, None otherwise: nothing is to be recommended."""
+    if winner is None or winner.value is None or lab.untrained_value is None:
+        return winner
+    better = winner.value < lab.untrained_value if lab.mode == "min" else winner.value > lab.untrained_value
+    return winner if better else None
 
 
 def _drawn(bowl: Bowl, sign: int) -> Response:

@@ -241,8 +241,8 @@ class Policy:
         """The way from the untrained loss, or the worst known, to the best."""
         untrained = self.lab.untrained_value
         if untrained is None:
-            return max(self._loss(x) for x in self._trials if self._held(x)) - best
-        return (untrained if self.lab.mode == "min" else -untrained) - best
+            return max([best, *(self._loss(x) for x in self._trials if self._held(x))]) - best
+        return max((untrained if self.lab.mode == "min" else -untrained) - best, 0.0)
 
     def _confirm(self, ranked: list[float]) -> Trial | None:
         """Train the most promising at full length; then the best one's neighbours, as long as the budget lasts."""

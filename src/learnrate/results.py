@@ -56,19 +56,19 @@ _VERDICTS = {
     ),
     Verdict.NOISY: (
         "the differences between learning rates are smaller than the noise",
-        "use larger batches or more validation data, or a larger budget",
+        "use larger batches, more validation data, or longer trainings",
     ),
     Verdict.TOO_NARROW_LEFT: (
         "the smallest learning rates of the range are already the best",
-        "lower min_learning_rate",
+        "try smaller ones: lower min_learning_rate, or add them to the sweep",
     ),
     Verdict.TOO_NARROW_RIGHT: (
         "the largest learning rates of the range are still the best",
-        "raise max_learning_rate",
+        "try larger ones: raise max_learning_rate, or add them to the sweep",
     ),
     Verdict.ALL_DIVERGED: (
         "training diverged at every learning rate",
-        "look for NaN or infinity in the data and in the loss before the first update, or lower min_learning_rate",
+        "look for NaN or infinity in the data and in the loss before the first update, or try smaller learning rates",
     ),
 }
 

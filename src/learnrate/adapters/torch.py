@@ -61,6 +61,9 @@ class TorchSnapshot:
     state: Tree
     place: Place
 
+    def __repr__(self) -> str:
+        return f"TorchSnapshot of {self.place}" if len(str(self.place)) < 80 else "TorchSnapshot"
+
 
 class TorchTrainable:
     """A PyTorch model, its optimizer and its data, ready to train.
@@ -339,6 +342,12 @@ class TorchTrainable:
         Raises:
             InvalidArgumentError: The snapshot is of another model, or the data has changed.
         """
+        came: Any = snapshot
+        if not isinstance(came, TorchSnapshot):
+            raise InvalidArgumentError(
+                f"cannot restore a {type(came).__name__}: pass what snapshot() or load() returned, or answer.best, "
+                f"which an answer read from JSON does not have"
+            )
         self._state.put_back(snapshot.state)
         if self._scaler is not None and snapshot.state["scaler"] is not None:
             # A new one: an update that was broken off leaves marks in the old that nothing can clear.
