@@ -46,9 +46,8 @@ class Plan(NamedTuple):
     def made(self) -> list[str]:
         """Return the lines that make the schedule from `learning_rate` and `total_steps`, as it was tried."""
         if self.custom:
-            return [
-                "schedule = make_schedule(learning_rate, total_steps)  # make_schedule: what you passed as schedule="
-            ]
+            name = self.name if self.name.isidentifier() and not self.name.startswith("_") else "make_schedule"
+            return [f"schedule = {name}(learning_rate, total_steps)  # your own, as you passed it"]
         given = "".join(f", {name}={value!r}" for name, value in self.settings.items() if _matters(name, value))
         return [
             "from learnrate import schedules",
