@@ -171,7 +171,7 @@ def _table(found: Sequence[Summary]) -> str:
     if partly:
         lines += [
             "",
-            f"† Read off the grid's nearest rate, at most a factor 1.33 away: {'; '.join(partly)}.",
+            f"† Read off the grid's nearest rate, at most a factor 1.33 away, or at its end: {'; '.join(partly)}.",
         ]
     return "\n".join(lines)
 
