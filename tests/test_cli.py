@@ -109,7 +109,11 @@ def run(*arguments):
 
 
 def start(*arguments, **streams):
-    program = "from learnrate.cli import main; main(prog_name='learnrate')"
+    # A shell starts what it runs in the background with Ctrl-C ignored, the tests among them.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from learnrate.cli import main; main(prog_name='learnrate')"
+    )
     return subprocess.Popen([sys.executable, "-c", program, *arguments], text=True, **streams)
 
 

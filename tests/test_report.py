@@ -96,7 +96,7 @@ def test_no_answer_is_said_with_what_to_try(tmp_path):
 def test_a_doubtful_answer_comes_with_its_doubt(tmp_path):
     words = words_of(write(_examples.recommendation(verdict=Verdict.TOO_NARROW_LEFT), tmp_path))
     assert "Learning rate 2.1e-3" in words
-    assert "are already the best. Lower min_learning_rate" in words
+    assert "are already the best. Try smaller ones: lower min_learning_rate" in words
 
 
 def test_the_complete_result_is_in_the_page(tmp_path):

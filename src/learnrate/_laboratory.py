@@ -197,6 +197,8 @@ class Laboratory:
             begin(learning_rate, self.epochs, self.seed)
 
     def _look_before_training(self) -> None:
+        if self.metric == "loss":
+            return  # every training reports it, and no evaluation tells it
         self.untrained = dict(self.problem.evaluate())
         self.spent += self.cost(0, 1)
         if getattr(self.problem, "constant_rate_only", False) or self.metric in self.untrained:
