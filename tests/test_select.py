@@ -94,6 +94,8 @@ def test_whatever_the_sizes_there_is_an_answer_within_the_budget(
     assert answer.cost <= budget + 1 / epochs + 1e-9
     assert answer.value is not None
     assert math.isfinite(answer.value)
+    [winner] = [trial for trial in answer.trials if trial.learning_rate == answer.learning_rate]
+    assert (winner.epochs < epochs) == any("full length" in warning for warning in answer.warnings)
     assert answer.interval is not None
     assert answer.interval[0] <= answer.learning_rate <= answer.interval[1]
 

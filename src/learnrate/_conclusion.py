@@ -9,7 +9,7 @@ import numpy as np
 
 from learnrate._policy import DRIFT, QUARTER
 from learnrate.response import GOOD, Bowl, fit_bowl
-from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
+from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict, short
 from learnrate.schedules import as_values, describe
 from learnrate.suggestions import analyse
 
@@ -57,7 +57,7 @@ def conclude(
         schedule=describe(lab.schedule),
         seed=lab.seed,
         seconds=seconds,
-        warnings=lab.warnings,
+        warnings=lab.warnings + _cut_short(lab, winner),
         settings=settings,
         best=None if winner is None else lab.best_weights(winner),
     )
@@ -84,6 +84,15 @@ def fit_response(lab: Laboratory, policy: Policy, winner: Trial) -> Bowl:
     )
 
 
+def _cut_short(lab: Laboratory, winner: Trial | None) -> list[str]:
+    if winner is None or winner.epochs > lab.epochs - 1e-9:
+        return []
+    return [
+        f"the budget ended before this learning rate was trained at full length: its value is that of "
+        f"{short(winner.epochs)} of {lab.epochs} epochs, and may still improve"
+    ]
+
+
 def _log_rate(trial: Trial) -> float:
     return math.log10(trial.learning_rate)
 
@@ -107,7 +116,7 @@ def held(trial: Trial, lab: Laboratory) -> bool:
 
 
 def _slower_points(lab: Laboratory, winner: Trial, losses: Array) -> list[tuple[float, float]]:
-    sums = np.cumsum(as_values(lab.schedule(1.0, lab.total_steps), 0, lab.total_steps))
+    sums = np.cumsum(as_values(lab.schedule(winner.learning_rate, lab.total_steps), 0, lab.total_steps))
     steps = np.round(winner.curve.epochs * lab.problem.steps_per_epoch).astype(int)
     done: Array = np.maximum(sums[steps - 1] / sums[-1], 1e-12)
     center = _log_rate(winner)

@@ -35,7 +35,7 @@ LEAN = 0.02
 since the cliff is on the fast side and does not stand in the same place for every seed."""
 SHORTEST_RAMP = 8
 MOMENTUM = 0.3
-"""How much of its present progress, per unit of log time, a training is expected to keep up."""
+"""How much of the progress of its last doubling a training is expected to make in each doubling to come."""
 
 
 class Lab(Protocol):
