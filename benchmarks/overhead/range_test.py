@@ -49,7 +49,7 @@ class Case:
         return model, optimizer, DataLoader(data, self.batch, shuffle=True)
 
 
-CASES = (Case("784-640-320-10, batch 64", (784, 640, 320, 10), 64), Case("20-32-10, batch 32", (20, 32, 10), 32))
+CASES = (Case("784-400-200-10, batch 64", (784, 400, 200, 10), 64), Case("20-32-10, batch 32", (20, 32, 10), 32))
 LOSS = nn.functional.cross_entropy
 
 
