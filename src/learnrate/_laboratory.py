@@ -21,6 +21,7 @@ from learnrate.curves import Array, LearningCurve, Mode
 from learnrate.engines.local import LocalEngine
 from learnrate.errors import UnknownMetricError
 from learnrate.results import Trial, TrialState
+from learnrate.stopping import EarlyStopping, Rule, Stopping
 from learnrate.suggestions import broken_at
 from learnrate.training import BLOCK, Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
 
@@ -46,6 +47,7 @@ class Laboratory:
         mode: Whether the metric is better when small ("min") or large ("max").
         seed: Of every trial.
         budget: What may be spent, in full runs; None for no limit.
+        stopping: The rules that end trials early or lower their rates.
         study: Remembers finished segments; None for no study.
         engine: Where segments are trained; None for this process.
         on_event: Receives every `Event` as it happens.
@@ -61,6 +63,7 @@ class Laboratory:
         mode: Mode,
         seed: int,
         budget: float | None = None,
+        stopping: tuple[Rule, ...] = (),
         study: Study | None = None,
         engine: Engine | None = None,
         on_event: Callable[[Event], None] | None = None,
@@ -72,6 +75,7 @@ class Laboratory:
         self.mode: Mode = mode
         self.seed = seed
         self.budget = budget
+        self.stopping = stopping
         self.trials: list[Trial] = []
         self.warnings: list[str] = list(getattr(problem, "warnings", ()))
         self.untrained: dict[str, float] = {}
@@ -165,6 +169,26 @@ class Laboratory:
         self.shelf.keep_only(place)
         return weights
 
+    def weights(self, trial: Trial) -> Snapshot | None:
+        """Return the weights that a trial ends with: of its best epoch, or of its last where early stopping asks so.
+
+        None where it has none, with a warning where the study has lost them.
+        """
+        step = self.step_of_weights(trial)
+        try:
+            return None if step is None else self.shelf.get(trial.number, step)
+        except KeyError:
+            self.warnings.append(f"the study no longer has the weights of trial {trial.number}")
+            return None
+
+    def step_of_weights(self, trial: Trial) -> int | None:
+        """Return the step whose weights a trial ends with; None where it has no best epoch."""
+        best = trial.curve.best(self.deciding(trial.curve.metrics), self.mode) if trial.curve.metrics else None
+        if best is None or trial.state is TrialState.DIVERGED:
+            return None
+        last = any(isinstance(rule, EarlyStopping) and not rule.restore_best for rule in self.stopping)
+        return self.steps_of(trial) if last else self.step_at(best.epoch)
+
     def ramp(self, learning_rates: Array) -> Array:
         """Train a step at each of these rates, in turn, from the initial state; stop where it broke.
 
@@ -223,6 +247,7 @@ class Laboratory:
         raise UnknownMetricError(msg)
 
     def _train(self, number: int, learning_rate: float, first_step: int, last_step: int, stage: str) -> Trial:
+        before = self.trials[number] if first_step else None
         segment = Segment(
             trial=number,
             learning_rate=learning_rate,
@@ -231,8 +256,8 @@ class Laboratory:
             total_steps=self.total_steps,
             seed=self.seed,
             stage=stage,
+            stopping=self.rules_after(before),
         )
-        before = self.trials[number] if first_step else None
         known = None if self.study is None else self.study.recall(segment.key)
         trial = self._run(segment, before) if known is None else known
         self.spent += self._cost_since(before, trial)
@@ -253,12 +278,27 @@ class Laboratory:
             self.problem.restore(self.shelf.get(segment.trial, segment.first_step))
         diverged = self._engine.train(self.problem, segment, self.schedule, work.on_row)
         trial = work.trial(TrialState.DIVERGED if diverged or work.lost else TrialState.COMPLETE)
+        last_step = self.steps_of(trial) if self.stopping else segment.last_step  # a rule may have stopped it
         if trial.state is TrialState.COMPLETE:
-            self.shelf.put(segment.trial, segment.last_step, self.problem.snapshot)
-        self.shelf.settle(segment.trial, {segment.last_step, work.best_step})
+            self.shelf.put(segment.trial, last_step, self.problem.snapshot)
+        self.shelf.settle(segment.trial, {last_step, work.best_step})
         if self.study is not None:
             self.study.finish(segment.key, trial)
         return trial
+
+    def rules_after(self, before: Trial | None) -> Stopping | None:
+        """Return the rules as they stand after a trial so far, None for a fresh one; None where there are no rules."""
+        if not self.stopping:
+            return None
+        told: list[tuple[float, float]] = []
+        if before is not None and len(before.curve):
+            values = before.curve.values(self.deciding(before.curve.metrics)).tolist()
+            told = [
+                (epoch, value)
+                for epoch, value in zip(before.curve.epochs.tolist(), values, strict=True)
+                if epoch == round(epoch)  # rules count whole epochs
+            ]
+        return Stopping(self.stopping, self.metric, tuple(told))
 
     def _cost_since(self, before: Trial | None, trial: Trial) -> float:
         rows = len(trial.curve) - (0 if before is None else len(before.curve))

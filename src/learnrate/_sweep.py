@@ -6,10 +6,14 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from learnrate import _checks
 from learnrate._laboratory import Laboratory, open_study
+from learnrate.errors import InvalidArgumentError
 from learnrate.results import Sweep, Trial, TrialState, Verdict
 from learnrate.schedules import ScheduleMaker, constant, describe
+from learnrate.stopping import ReduceOnPlateau, rules_of, settings_of
 from learnrate.training import Engine, Event, Trainable, require_trainable
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from learnrate.curves import Mode
+    from learnrate.stopping import Rule
 
 
 def sweep(
@@ -28,6 +33,7 @@ def sweep(
     metric: str = "val_loss",
     mode: Mode = "min",
     refine: int = 0,
+    stopping: Rule | Iterable[Rule] | None = None,
     seed: int = 0,
     study: str | Path | None = None,
     engine: Engine | None = None,
@@ -39,6 +45,11 @@ def sweep(
     diverged never is. `refine` adds that many trainings one after another, each at the geometric mean of the best
     learning rate so far and the better of its neighbours: a coarse set first, then more values inside.
 
+    `stopping` ends each training once its metric no longer improves, lowers the rate on a plateau, or both; what was
+    not trained is not in the cost. `problem.restore(result.best)` loads the best trial's weights, so that one rate
+    with both rules is a training as one wants it in the end. A study folder keeps those of every trial, as the file
+    `checkpoints/trial-<number>-step-<step>` (see `problem.load`).
+
     Args:
         problem: What to train, a `Trainable`.
         learning_rates: The peaks to try, in any order.
@@ -49,6 +60,8 @@ def sweep(
             warning.
         mode: "min" where a smaller metric is better, "max" where a larger one is.
         refine: How many trainings to add around the best.
+        stopping: `learnrate.stopping.EarlyStopping`, `ReduceOnPlateau` or a list of both; they are told the deciding
+            metric of every epoch. None trains all epochs at the schedule's own rates.
         seed: Decides the order of the batches and all other randomness of the trainings.
         study: A folder that remembers every finished training; the same call continues it.
         engine: Where to train; None for this process.
@@ -68,6 +81,11 @@ def sweep(
         >>> result = learnrate.sweep(QuadraticTrainable(), [1e-3, 1e-2, 1e-1], epochs=2)
         >>> [trial.state.value for trial in result.trials]
         ['complete', 'complete', 'complete']
+        >>> from learnrate.stopping import EarlyStopping, ReduceOnPlateau
+        >>> rules = [EarlyStopping(patience=15), ReduceOnPlateau(factor=0.5, patience=3)]
+        >>> once = learnrate.sweep(QuadraticTrainable(), [1e-2], epochs=20, stopping=rules)
+        >>> once.best is not None
+        True
     """
     problem = require_trainable(problem)
     rates = _checks.learning_rate_list(learning_rates)
@@ -80,6 +98,15 @@ def sweep(
         "refine": _checks.count("refine", refine),
         "seed": _checks.seed_integer(seed),
     }
+    rules = rules_of(stopping, mode)
+    if rules:
+        settings["stopping"] = settings_of(rules)
+    constant_rate_only = getattr(problem, "constant_rate_only", False)
+    if constant_rate_only and any(isinstance(rule, ReduceOnPlateau) for rule in rules):
+        raise InvalidArgumentError(
+            "ReduceOnPlateau cannot lower the rate of a function or a command, which takes one rate for the whole "
+            "training: leave it out, or pass an object that trains step by step"
+        )
     started = time.perf_counter()
     with (
         open_study(study, verb="sweep", settings=settings, problem=problem) as record,
@@ -90,6 +117,7 @@ def sweep(
             metric=metric,
             mode=mode,
             seed=seed,
+            stopping=rules,
             budget=float(len(rates) + refine),
             study=record,
             engine=engine,
@@ -98,21 +126,32 @@ def sweep(
     ):
         lab.announce(f"training at {len(rates)} learning rate{'s' if len(rates) > 1 else ''}")
         for rate in rates:
-            lab.start(rate, lab.total_steps, stage="sweep")
+            _keep_weights(lab, lab.start(rate, lab.total_steps, stage="sweep"))
         for _ in range(refine):
             rate = _between_the_best(lab.trials, lab.mode)
             if rate is None:
                 break
             lab.announce("refining around the best")
-            lab.start(rate, lab.total_steps, stage="refine")
+            _keep_weights(lab, lab.start(rate, lab.total_steps, stage="refine"))
         result = _conclude(lab, settings, time.perf_counter() - started)
         if record is not None:
             record.set_result(result.to_json())
     return result
 
 
+def _keep_weights(lab: Laboratory, trial: Trial) -> None:
+    """Keep the weights that each trial ends with in the study; without one, those of the best trial so far alone."""
+    if lab.study is not None:
+        lab.shelf.settle(trial.number, {lab.step_of_weights(trial)})
+        return
+    best = best_trial(lab.trials, lab.mode)
+    step = None if best is None else lab.step_of_weights(best)
+    for each in lab.trials:
+        lab.shelf.settle(each.number, {step} if each is best else set())
+
+
 def _conclude(lab: Laboratory, settings: dict[str, Any], seconds: float) -> Sweep:
-    trials = [lab.diagnosed(trial) for trial in lab.trials]
+    trials = [_with_reductions(lab, lab.diagnosed(trial)) for trial in lab.trials]
     best = best_trial(trials, lab.mode)
     epoch = None if best is None else best.curve.best(lab.metric, lab.mode)
     return Sweep(
@@ -130,7 +169,15 @@ def _conclude(lab: Laboratory, settings: dict[str, Any], seconds: float) -> Swee
         seconds=seconds,
         warnings=lab.warnings,
         settings=settings,
+        best=None if best is None else lab.weights(best),
     )
+
+
+def _with_reductions(lab: Laboratory, trial: Trial) -> Trial:
+    """Return a trial with the epochs after which a rule lowered its rate, found by telling the rules its curve."""
+    rules = lab.rules_after(trial)
+    reductions = [] if rules is None else rules.start(trial.learning_rate).reductions
+    return msgspec.structs.replace(trial, reductions=reductions)
 
 
 def best_trial(trials: list[Trial], mode: Mode) -> Trial | None:

@@ -21,8 +21,9 @@ from learnrate import errors
 from learnrate._load import Source, loaded, own_traceback
 from learnrate._progress import shown
 from learnrate._standing import RESULTS, Result, best_so_far, result_of, standing_of
-from learnrate.results import Recommendation
+from learnrate.results import Recommendation, Sweep
 from learnrate.schedules import by_name
+from learnrate.stopping import from_settings
 from learnrate.training import EventKind
 
 if TYPE_CHECKING:
@@ -178,10 +179,13 @@ def resume(study: Path, problem: Source | None, as_json: bool, report: Path | No
         )
     if problem is None:
         problem = Source.kept_in(study)
+    remade: dict[str, Any] = {}
     if "schedule" in settings:
-        settings = settings | {"schedule": _same_schedule(settings["schedule"], study)}
+        remade["schedule"] = _same_schedule(settings["schedule"], study)
+    if "stopping" in settings:
+        remade["stopping"] = from_settings(settings["stopping"])
     _say(f"going on with {verb.replace('_', '-')} of {problem}")
-    _work(verb, settings, _Request(problem, study, report, as_json))
+    _work(verb, settings | remade, _Request(problem, study, report, as_json))
 
 
 @main.command()
@@ -229,7 +233,7 @@ def _work(verb: str, settings: dict[str, Any], request: _Request) -> None:
     except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and its own traceback says most
         _say(own_traceback(error))
         _stop("\n".join([f"error: stopped by the {type(error).__name__} above", *watch.known_so_far(settings)]))
-    if isinstance(result, Recommendation):
+    if isinstance(result, Recommendation | Sweep):
         result = msgspec.structs.replace(result, best=None)  # weights that a shell cannot hold are not promised
     _answer(result, request.report, as_json=request.as_json)
 

@@ -124,7 +124,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One training: its hyperparameters, how it went, and its curve.
 
     `value` is the best finite value of the deciding metric, None where there is none; `epochs` how many epochs (or
-    which fraction of one) it was trained for; `horizon` the epochs over which its schedule ran.
+    which fraction of one) it was trained for; `horizon` the epochs over which its schedule ran: a complete trial with
+    fewer epochs was stopped there by a rule. `reductions` are the epochs after which a rule lowered the rate.
     """
 
     number: int
@@ -139,6 +140,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     stage: str = ""
     error: str | None = None
     diagnosis: Diagnosis | None = None
+    reductions: list[float] = []
 
     @property
     def learning_rate(self) -> float:
@@ -230,7 +232,10 @@ class RangeTest(Result, frozen=True, kw_only=True, eq=False):
 
 
 class Sweep(Result, frozen=True, kw_only=True, eq=False):
-    """Trainings at several learning rates, side by side: see `learnrate.sweep`."""
+    """Trainings at several learning rates, side by side: see `learnrate.sweep`.
+
+    `best` has the best trial's weights, for `problem.restore(result.best)`; None in a result read from JSON.
+    """
 
     trials: list[Trial]
     metric: str
@@ -246,6 +251,11 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
     seconds: float
     warnings: list[str] = []
     settings: dict[str, Any] = {}
+    best: Any = None
+
+    def to_json(self) -> str:
+        """Return the result as JSON, without the weights; NaN and infinity become null."""
+        return msgspec.json.encode(msgspec.structs.replace(self, best=None), enc_hook=_array_to_list).decode()
 
     def __str__(self) -> str:
         lines = [f"{'learning rate':>13}  {self.metric:>12}  {'epoch':>5}  {'state':<9}  diagnosis"]
@@ -253,6 +263,8 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
             best = trial.curve.best(self.metric, self.mode) if self.metric in trial.curve.metrics else None
             value, epoch = ("–", "–") if best is None else (short(best.value, 4), f"{best.epoch:g}")
             diagnosis = "" if trial.diagnosis is None else str(trial.diagnosis.verdict.value)
+            if trial.state is TrialState.COMPLETE and trial.epochs < trial.horizon:
+                diagnosis += f" (stopped after {trial.epochs:g} of {trial.horizon:g} epochs)"
             cells = f"{rate(trial.learning_rate):>13}  {value:>12}  {epoch:>5}  {trial.state.value:<9}  {diagnosis}"
             lines.append(cells.rstrip())
         if self.learning_rate is not None:

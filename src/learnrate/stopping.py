@@ -14,13 +14,16 @@ They decide as Keras 3's callbacks of the same names do, epoch for epoch, but fo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, SupportsFloat, cast
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, SupportsFloat, cast
 
 from learnrate._checks import count, mode_name, positive_number
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from learnrate.curves import Mode
 
 
@@ -203,6 +206,104 @@ class ReduceOnPlateauState:
             self._factor = max(self._factor * self.settings.factor, self._floor)
             self._wait, self._cooling = 0, self.settings.cooldown
         return PlateauDecision(self._factor, reduced, improved)
+
+
+Rule = EarlyStopping | ReduceOnPlateau
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """The rules that a training obeys together.
+
+    Attributes:
+        rules: At most one of each kind.
+        metric: The metric that they are told.
+        told: The (epoch, value) pairs of the epochs before, where a training goes on.
+    """
+
+    rules: tuple[Rule, ...]
+    metric: str
+    told: tuple[tuple[float, float], ...] = ()
+
+    def start(self, learning_rate: float) -> StoppingState:
+        """Give the state after the epochs that were told, of a training whose schedule peaks at `learning_rate`."""
+        early = next((rule.start() for rule in self.rules if isinstance(rule, EarlyStopping)), None)
+        plateau = next((rule.start(learning_rate) for rule in self.rules if isinstance(rule, ReduceOnPlateau)), None)
+        state = StoppingState(self.metric, early, plateau)
+        for epoch, value in self.told:
+            state.update(epoch, {self.metric: value})
+        return state
+
+
+@dataclass
+class StoppingState:
+    """Where the rules of a training stand; made by `Stopping.start`.
+
+    Attributes:
+        metric: The metric that they are told.
+        stop: Whether training ends here.
+        factor: What the schedule is multiplied by from here on.
+        reductions: After which epochs it was lowered.
+    """
+
+    metric: str
+    _early: EarlyStoppingState | None
+    _plateau: ReduceOnPlateauState | None
+    stop: bool = False
+    factor: float = 1.0
+    reductions: list[float] = field(default_factory=list[float])
+
+    def update(self, epoch: float, metrics: Mapping[str, float]) -> None:
+        """Tell an epoch's metrics; an epoch that does not report the metric does not count."""
+        value = metrics.get(self.metric, metrics.get("loss") if self.metric == "val_loss" else None)
+        if value is None:
+            return
+        if self._early is not None:
+            self.stop = self._early.update(epoch, value).stop
+        if self._plateau is not None and not self.stop:
+            decision = self._plateau.update(epoch, value)
+            self.factor = decision.factor
+            if decision.reduced:
+                self.reductions.append(epoch)
+
+
+def rules_of(stopping: object, mode: Mode) -> tuple[Rule, ...]:
+    """Return the rules that a verb was given as `stopping=`: none, one, or one of each kind.
+
+    Raises:
+        InvalidArgumentError: It is something else, or a rule takes the other direction for better.
+    """
+    given = cast("Iterable[object]", stopping) if isinstance(stopping, Iterable) else (stopping,)
+    rules = [rule for rule in given if rule is not None]
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            raise InvalidArgumentError(
+                f"stopping is {stopping!r}: pass EarlyStopping, ReduceOnPlateau or a list of both"
+            )
+        if rule.mode != mode:
+            kind = type(rule).__name__
+            raise InvalidArgumentError(
+                f'{kind} has mode="{rule.mode}" where mode="{mode}" decides: pass {kind}(…, mode="{mode}")'
+            )
+    if len({type(rule) for rule in rules}) < len(rules):
+        raise InvalidArgumentError(f"stopping has {len(rules)} rules, two of a kind: pass one of each at most")
+    return cast("tuple[Rule, ...]", tuple(rules))
+
+
+def settings_of(rules: Sequence[Rule]) -> list[dict[str, Any]]:
+    """Return rules as a study remembers them; `from_settings` makes rules of them again."""
+    return [{"rule": type(rule).__name__} | asdict(rule) for rule in rules]
+
+
+def from_settings(settings: Sequence[Mapping[str, Any]]) -> list[Rule]:
+    """Return the rules that `settings_of` has described.
+
+    Example:
+        >>> from_settings(settings_of([EarlyStopping(patience=3)])) == [EarlyStopping(patience=3)]
+        True
+    """
+    kinds: dict[str, type[Rule]] = {"EarlyStopping": EarlyStopping, "ReduceOnPlateau": ReduceOnPlateau}
+    return [kinds[one["rule"]](**{name: one[name] for name in one if name != "rule"}) for one in settings]
 
 
 @dataclass

@@ -13,6 +13,7 @@ import numpy as np
 from learnrate.errors import UnsupportedProblemError
 from learnrate.results import Trial  # noqa: TC001  # msgspec reads the type when it encodes an event
 from learnrate.schedules import as_values
+from learnrate.stopping import Stopping  # noqa: TC001  # msgspec reads the type when it makes the struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,6 +91,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     total_steps: int
     seed: int
     stage: str
+    stopping: Stopping | None = None
 
     @property
     def key(self) -> str:
@@ -148,15 +150,18 @@ def train_segment(
 
     The metrics are evaluated at every epoch's end and at the segment's. A row's training metrics are means since the
     epoch began, or over the second half of a training that is shorter than one epoch, whose first losses say little.
+    The segment's stopping rules are told each epoch; where they end it, the last row tells where.
     """
     rates = as_values(schedule(segment.learning_rate, segment.total_steps), segment.first_step, segment.last_step)
     per_epoch = problem.steps_per_epoch
     step = segment.first_step
+    rules = None if segment.stopping is None else segment.stopping.start(segment.learning_rate)
     reports: list[Mapping[str, Array]] = []
-    while step < segment.last_step:
+    while step < segment.last_step and not (rules is not None and rules.stop):
         epoch_end = (step // per_epoch + 1) * per_epoch
         end = min(step + BLOCK, epoch_end, segment.last_step)
-        report = problem.train(rates[step - segment.first_step : end - segment.first_step])
+        factor = 1.0 if rules is None else rules.factor
+        report = problem.train(factor * rates[step - segment.first_step : end - segment.first_step])
         step = end
         reports.append(report)
         if not np.isfinite(report.get("loss", 0.0)).all():  # a function may report validation metrics alone
@@ -168,6 +173,8 @@ def train_segment(
             if metrics:  # a function that returns at the end has nothing to say before
                 on_row(Row(step / per_epoch, metrics, diverged=False))
             reports = []
+            if rules is not None and step == epoch_end:
+                rules.update(step // per_epoch, metrics)
     return False
 
 
