@@ -98,15 +98,9 @@ def sweep(
         "refine": _checks.count("refine", refine),
         "seed": _checks.seed_integer(seed),
     }
-    rules = rules_of(stopping, mode)
+    rules = _rules(stopping, mode, problem)
     if rules:
         settings["stopping"] = settings_of(rules)
-    constant_rate_only = getattr(problem, "constant_rate_only", False)
-    if constant_rate_only and any(isinstance(rule, ReduceOnPlateau) for rule in rules):
-        raise InvalidArgumentError(
-            "ReduceOnPlateau cannot lower the rate of a function or a command, which takes one rate for the whole "
-            "training: leave it out, or pass an object that trains step by step"
-        )
     started = time.perf_counter()
     with (
         open_study(study, verb="sweep", settings=settings, problem=problem) as record,
@@ -133,10 +127,25 @@ def sweep(
                 break
             lab.announce("refining around the best")
             _keep_weights(lab, lab.start(rate, lab.total_steps, stage="refine"))
+        if rules and any(trial.epochs > 1 and len(trial.curve) == 1 for trial in lab.trials):
+            lab.warnings.append(
+                "nothing was stopped: the training reports its metrics only at its end, so yield each epoch's"
+            )
         result = _conclude(lab, settings, time.perf_counter() - started)
         if record is not None:
             record.set_result(result.to_json())
     return result
+
+
+def _rules(stopping: object, mode: Mode, problem: Trainable) -> tuple[Rule, ...]:
+    rules = rules_of(stopping, mode)
+    one_rate = getattr(problem, "constant_rate_only", False)
+    if one_rate and any(isinstance(rule, ReduceOnPlateau) for rule in rules):
+        raise InvalidArgumentError(
+            "ReduceOnPlateau cannot lower the rate of a function or a command, which takes one rate for the whole "
+            "training: leave it out, or pass an object that trains step by step"
+        )
+    return rules
 
 
 def _keep_weights(lab: Laboratory, trial: Trial) -> None:
