@@ -23,6 +23,7 @@ COMMAND_LINE = {"cli", "_load", "_progress", "_standing"}
 DRAWING = {"charts", "_report"}
 FRAMEWORKS = {"torch": {"torch"}, "keras": {"keras", "tensorflow", "torch", "jax"}, "sklearn": {"sklearn", "skops"}}
 FRAMEWORKS |= {"jax": {"jax", "optax"}}
+FRAMEWORKS = {"skorch": {"torch", "sklearn"}} | FRAMEWORKS  # first: its module is named after both
 
 
 @functools.cache
