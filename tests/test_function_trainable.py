@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from learnrate import _load
+from learnrate import _load, schedules
 from learnrate._range_test import range_test
 from learnrate._select import select
 from learnrate._sweep import sweep
@@ -189,12 +189,84 @@ def test_sweep_takes_a_plain_function_and_has_its_result_at_the_last_epoch(retur
     assert [trial.epochs for trial in result.trials] == [7, 7, 7]
 
 
-def test_select_refuses_a_plain_function_before_it_has_trained_and_names_sweep():
-    def train(learning_rate):
-        raise AssertionError("never called")
+def bowl(learning_rate: float, best: float = 0.03) -> float:
+    return math.log10(learning_rate / best) ** 2 if learning_rate < 0.3 else math.nan
 
-    with pytest.raises(UnsupportedProblemError, match=r"learnrate\.sweep"):
-        select(train, epochs=32)
+
+@pytest.mark.parametrize("best", [3e-7, 1e-5, 1e-3, 0.03, 0.2])
+def test_select_finds_the_rate_of_a_plain_function_by_full_runs_and_says_how_sure_it_is(best):
+    calls = []
+
+    def train(learning_rate):
+        calls.append(learning_rate)
+        return bowl(learning_rate, best)
+
+    answer = select(train, epochs=20, budget=12)
+    assert answer.verdict is Verdict.FOUND
+    assert answer.cost == len(calls) <= 12
+    assert answer.learning_rate is not None
+    assert answer.interval is not None
+    assert abs(math.log10(answer.learning_rate / best)) <= 0.25
+    assert answer.best is None
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 4, 6])
+def test_a_budget_of_n_affords_n_calls_and_too_few_of_them_are_said_to_be_too_few(budget):
+    answer = select(bowl, epochs=20, budget=budget)
+    assert [trial.epochs for trial in answer.trials] == [20] * budget
+    assert (answer.verdict is Verdict.FOUND) == (budget >= 3)
+    assert any("raise the budget" in warning for warning in answer.warnings) == (budget < 4)
+    assert (answer.interval is None) == (budget < 4)
+
+
+@pytest.mark.parametrize("budget", [1, 1.5, 2, 4])
+@pytest.mark.parametrize("epochs", [1, 3, 20])
+def test_a_plain_function_that_is_told_its_epochs_is_asked_for_short_trainings_first(budget, epochs):
+    asked = []
+
+    def train(learning_rate, epochs):
+        asked.append(epochs)
+        return {"val_loss": bowl(learning_rate, 0.05 * epochs**-0.3) + 1 / epochs}
+
+    answer = select(train, epochs=epochs, budget=budget)
+    assert asked[-1] == epochs
+    assert answer.cost == pytest.approx(sum(asked) / epochs)
+    assert answer.cost <= budget + 1 / epochs
+    if epochs == 20 and budget > 1:
+        assert set(asked) == {2, 20}
+        assert answer.verdict is Verdict.FOUND
+        assert answer.learning_rate is not None
+        assert abs(math.log10(answer.learning_rate / (0.05 * 20**-0.3))) <= 0.5
+        assert {trial.horizon for trial in answer.trials} == {2, 20}
+
+
+def test_where_a_plain_function_breaks_at_every_rate_the_verdict_says_so():
+    answer = select(lambda learning_rate: math.nan, epochs=3, budget=4)
+    assert answer.verdict is Verdict.ALL_DIVERGED
+    assert [trial.state for trial in answer.trials] == [TrialState.DIVERGED] * 4
+
+
+def test_a_plain_function_is_not_called_again_for_what_a_study_remembers(tmp_path):
+    calls = []
+
+    def train(learning_rate, epochs):
+        calls.append(epochs)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return bowl(learning_rate) + 1 / epochs
+
+    with pytest.raises(KeyboardInterrupt):
+        select(train, epochs=20, study=tmp_path / "study")
+    answer = select(train, epochs=20, study=tmp_path / "study")
+    whole = select(lambda learning_rate, epochs: bowl(learning_rate) + 1 / epochs, epochs=20)
+    assert answer.learning_rate == whole.learning_rate
+    assert len(calls) == len(whole.trials) + 1
+
+
+def test_a_returned_number_is_the_metric_that_decides():
+    answer = select(lambda learning_rate: -bowl(learning_rate), epochs=2, budget=6, metric="val_dice", mode="max")
+    assert answer.metric == "val_dice"
+    assert answer.learning_rate == pytest.approx(0.0316, rel=0.01)
 
 
 def test_a_range_test_says_that_a_function_has_one_rate():
@@ -251,10 +323,8 @@ def yields(*values):
         (yields({"val_loss": "0.5"}), "'0.5' as 'val_loss'"),
         (yields({"val_loss": [1.0, 2.0]}), "as 'val_loss'"),
         (lambda learning_rate: None, "returned None: return a mapping"),
-        (lambda learning_rate: yields({"val_loss": learning_rate})(learning_rate), "yield from"),
         (lambda lr: 1.0, "no parameter `learning_rate` .its parameters: lr"),
         (lambda learning_rate, width: 1.0, "needs width"),
-        (lambda learning_rate, schedule: 1.0, "`schedule`, which is not passed yet"),
         (lambda learning_rate, /: 1.0, "learning_rate"),
     ],
 )
@@ -303,3 +373,50 @@ def test_a_partial_a_decorated_generator_and_an_object_that_is_called_count_as_g
 def test_the_command_line_takes_a_generator_function_by_name():
     problem = _load.as_problem(Diary().train, "train")
     assert isinstance(problem, FunctionTrainable)
+
+
+def test_a_plain_function_that_returns_a_generator_counts_as_one_whatever_it_looks_like():
+    diary = Diary()
+
+    def train(learning_rate, seed):
+        return diary.train(learning_rate, seed)
+
+    answer = select(train, epochs=16)
+    whole = select(Diary().train, epochs=16)
+    assert [trial.epochs for trial in answer.trials] == [trial.epochs for trial in whole.trials]
+    assert answer.learning_rate == whole.learning_rate
+    assert diary.begun == diary.closed
+    assert answer.best is None
+    assert "answer.best" not in str(answer)
+
+
+def test_an_iterator_that_is_no_generator_counts_as_one():
+    rows = [{"val_loss": 1.0}, {"val_loss": 0.5}]
+    assert sweep(lambda learning_rate: iter(rows), [0.1], epochs=2).value == 0.5
+
+
+@pytest.mark.parametrize("epochs", [4, 8, 32])
+@pytest.mark.parametrize("budget", [1.0, 2.0, 3.0])
+def test_what_is_trained_again_is_in_the_cost_which_stays_within_the_budget(epochs, budget):
+    diary = Diary()
+    problem = FunctionTrainable(diary.train)
+    answer = select(problem, epochs=epochs, budget=budget)
+    assert answer.cost == pytest.approx(diary.epochs / epochs)
+    assert answer.cost <= budget + 1 / epochs + 1e-9
+
+
+def test_a_schedule_is_passed_where_it_is_declared_and_only_a_constant_one_is_taken_elsewhere():
+    seen = {}
+
+    def train(learning_rate, epochs, schedule):
+        seen[learning_rate] = [schedule(epoch) for epoch in range(epochs)]
+        while True:
+            yield {"val_loss": bowl(learning_rate)}
+
+    sweep(train, [0.1, 0.2], epochs=4, schedule=schedules.cosine)
+    assert seen[0.2] == schedules.cosine(0.2, 4).values().tolist()
+    answer = select(train, epochs=4, schedule=schedules.cosine)
+    assert answer.schedule["name"] == "cosine"
+    for verb in (functools.partial(select, Diary().train), functools.partial(sweep, Diary().train, [0.1])):
+        with pytest.raises(InvalidArgumentError, match="give it a parameter `schedule`"):
+            verb(epochs=4, schedule=schedules.cosine)

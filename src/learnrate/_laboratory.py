@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 
 from learnrate._diagnose import diagnose
+from learnrate._paused import Paused
 from learnrate._shelf import Shelf
 from learnrate.curves import Array, LearningCurve, Mode
 from learnrate.engines.local import LocalEngine
-from learnrate.errors import UnknownMetricError
-from learnrate.results import Trial, TrialState
+from learnrate.errors import TrialFailedError, UnknownMetricError
+from learnrate.results import Trial, TrialState, rate
 from learnrate.stopping import EarlyStopping, Rule, Stopping
 from learnrate.suggestions import broken_at
 from learnrate.training import BLOCK, Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
@@ -85,6 +86,8 @@ class Laboratory:
         self._engine = engine or LocalEngine()
         self._on_event = on_event
         self.shelf = Shelf(problem, study)
+        self._paused = Paused(problem, mode)
+        self._has_weights = not getattr(problem, "constant_rate_only", False)  # else they are inside a function
         self._initial: Snapshot = None
         self._stage = ""
         evaluation_steps = float(getattr(problem, "evaluation_steps", 0.0))
@@ -94,6 +97,7 @@ class Laboratory:
     def __enter__(self) -> Self:
         self._initial = self.problem.snapshot()
         try:
+            self._prepare()
             self._look_before_training()
         except BaseException:
             self._leave()
@@ -144,13 +148,36 @@ class Laboratory:
         """Return how many steps a trial has been trained for."""
         return round(trial.epochs * self.problem.steps_per_epoch)
 
-    def start(self, learning_rate: float, last_step: int, *, stage: str) -> Trial:
-        """Train a new trial from the initial state up to a step of the full schedule."""
-        return self._train(len(self.trials), learning_rate, 0, last_step, stage)
+    def start(self, learning_rate: float, last_step: int, *, stage: str, whole: bool = False) -> Trial:
+        """Train a new trial from the initial state up to a step of the full schedule, or a `whole` shorter training."""
+        return self._train(self.segment_of(learning_rate, last_step, stage, whole=whole))
 
     def resume(self, trial: Trial, last_step: int, *, stage: str) -> Trial:
-        """Continue a trial up to a later step, from where it was left."""
-        return self._train(trial.number, trial.learning_rate, self.steps_of(trial), last_step, stage)
+        """Continue a trial up to a later step, from where it was left, or from its beginning where it is not held."""
+        made = self.steps_of(trial)
+        if not self._paused.holds(trial):
+            self.spent += self.training_cost(0, made)
+            if self.budget is not None:
+                left = self.budget + 1 / self.epochs - self.spent
+                last_step = max(min(last_step, made + math.floor(left * self.total_steps + 1e-9)), made + 1)
+        segment = self.segment_of(trial.learning_rate, last_step, stage)
+        before = self.rules_after(trial)
+        return self._train(
+            msgspec.structs.replace(segment, trial=trial.number, first_step=made, stopping=before), trial
+        )
+
+    def segment_of(self, learning_rate: float, last_step: int, stage: str, *, whole: bool = False) -> Segment:
+        """Return the segment that the next trial begins with."""
+        return Segment(
+            trial=len(self.trials),
+            learning_rate=learning_rate,
+            first_step=0,
+            last_step=last_step,
+            total_steps=last_step if whole else self.total_steps,
+            seed=self.seed,
+            stage=stage,
+            stopping=self.rules_after(None),
+        )
 
     def diagnosed(self, trial: Trial) -> Trial:
         """Return a trial with its diagnosis, where it has a curve to read one from."""
@@ -162,7 +189,7 @@ class Laboratory:
     def best_weights(self, trial: Trial) -> Snapshot | None:
         """Return the weights of a trial's best epoch; drop those of every other."""
         best = trial.curve.best(self.deciding(trial.curve.metrics), self.mode)
-        if best is None:
+        if best is None or not self._has_weights:
             return None
         place = (trial.number, self.step_at(best.epoch))
         weights = self.shelf.get(*place)
@@ -176,7 +203,7 @@ class Laboratory:
         """
         step = self.step_of_weights(trial)
         try:
-            return None if step is None else self.shelf.get(trial.number, step)
+            return None if step is None or not self._has_weights else self.shelf.get(trial.number, step)
         except KeyError:
             self.warnings.append(f"the study no longer has the weights of trial {trial.number}")
             return None
@@ -203,7 +230,7 @@ class Laboratory:
         return losses
 
     def _ramp(self, learning_rates: Array) -> Array:
-        self._restart(float(learning_rates[-1]))
+        self._restart(float(learning_rates[-1]), self.epochs)
         per_epoch = self.problem.steps_per_epoch
         losses = np.empty(0)
         while len(losses) < len(learning_rates):
@@ -214,11 +241,17 @@ class Laboratory:
                 break
         return losses
 
-    def _restart(self, learning_rate: float) -> None:
+    def _restart(self, learning_rate: float, epochs: int) -> None:
         self.problem.restore(self._initial)
         begin = getattr(self.problem, "begin", None)
         if begin is not None:
-            begin(learning_rate, self.epochs, self.seed)
+            begin(learning_rate, epochs, self.seed)
+
+    def _prepare(self) -> None:
+        prepare = getattr(self.problem, "prepare", None)
+        if prepare is not None:
+            folder = None if self.study is None else self.study.folder
+            prepare(metric=self.metric, schedule=self.schedule, epochs=self.epochs, folder=folder)
 
     def _look_before_training(self) -> None:
         if self.metric == "loss":
@@ -227,9 +260,9 @@ class Laboratory:
         self.spent += self.cost(0, 1)
         if getattr(self.problem, "constant_rate_only", False) or self.metric in self.untrained:
             return
-        rate = float(getattr(self.problem, "learning_rate", None) or 1e-6)
-        self._restart(rate)
-        reported = self.problem.train(np.array([rate]))
+        at = float(getattr(self.problem, "learning_rate", None) or 1e-6)
+        self._restart(at, self.epochs)
+        reported = self.problem.train(np.array([at]))
         self.problem.restore(self._initial)
         self._choose_metric([*self.untrained, *reported])
 
@@ -246,24 +279,16 @@ class Laboratory:
         msg = f"no metric is named {self.metric!r}; the training reports {names}: pass one of these as metric="
         raise UnknownMetricError(msg)
 
-    def _train(self, number: int, learning_rate: float, first_step: int, last_step: int, stage: str) -> Trial:
-        before = self.trials[number] if first_step else None
-        segment = Segment(
-            trial=number,
-            learning_rate=learning_rate,
-            first_step=first_step,
-            last_step=last_step,
-            total_steps=self.total_steps,
-            seed=self.seed,
-            stage=stage,
-            stopping=self.rules_after(before),
-        )
+    def _train(self, segment: Segment, before: Trial | None = None) -> Trial:
         known = None if self.study is None else self.study.recall(segment.key)
         trial = self._run(segment, before) if known is None else known
         self.spent += self._cost_since(before, trial)
-        self.trials[number : number + 1] = [trial]
-        if trial.state is not TrialState.DIVERGED:
+        self.trials[segment.trial : segment.trial + 1] = [trial]
+        if trial.state is TrialState.COMPLETE:
             self._choose_metric(trial.curve.metrics)
+        if trial.state is TrialState.FAILED:
+            self.warnings.append(f"training failed at learning rate {rate(trial.learning_rate)}: {trial.error}")
+        self._paused.left(trial, finished=self.steps_of(trial) >= segment.total_steps)
         self.tell(EventKind.TRIAL_FINISHED, trial)
         return trial
 
@@ -273,11 +298,18 @@ class Laboratory:
             self.study.start(work.trial(TrialState.RUNNING), segment.key)
         self.tell(EventKind.TRIAL_STARTED, work.trial(TrialState.RUNNING))
         if before is None:
-            self._restart(segment.learning_rate)
+            self._restart(segment.learning_rate, segment.total_steps // self.problem.steps_per_epoch)
         else:
             self.problem.restore(self.shelf.get(segment.trial, segment.first_step))
-        diverged = self._engine.train(self.problem, segment, self.schedule, work.on_row)
-        trial = work.trial(TrialState.DIVERGED if diverged or work.lost else TrialState.COMPLETE)
+        diverged, error = False, None
+        try:
+            diverged = self._engine.train(self.problem, segment, self.schedule, work.on_row)
+        except TrialFailedError as failure:
+            if not work.has_rows and not any(len(trial.curve) for trial in self.trials):
+                raise  # nothing has ever worked: another learning rate would hardly help
+            error = str(failure)
+        state = TrialState.COMPLETE if error is None else TrialState.FAILED
+        trial = work.trial(TrialState.DIVERGED if diverged or work.lost else state, error)
         last_step = self.steps_of(trial) if self.stopping else segment.last_step  # a rule may have stopped it
         if trial.state is TrialState.COMPLETE:
             self.shelf.put(segment.trial, last_step, self.problem.snapshot)
@@ -336,6 +368,11 @@ class _Work:
             self._improves(row)
 
     @property
+    def has_rows(self) -> bool:
+        """Whether there is anything to show."""
+        return bool(self._rows)
+
+    @property
     def lost(self) -> bool:
         """Whether the deciding metric ended as no number."""
         last = self._rows[-1].metrics if self._rows else {}
@@ -367,7 +404,7 @@ class _Work:
         self.best_step = self._lab.step_at(row.epoch)
         return True
 
-    def trial(self, state: TrialState) -> Trial:
+    def trial(self, state: TrialState, error: str | None = None) -> Trial:
         """The trial as it stands."""
         lab, segment = self._lab, self._segment
         value = self._best if lab.mode == "min" else -self._best
@@ -380,8 +417,9 @@ class _Work:
             seed=segment.seed,
             seconds=self._seconds + time.perf_counter() - self._started,
             epochs=self._rows[-1].epoch if self._rows else 0.0,
-            horizon=float(lab.epochs),
+            horizon=segment.total_steps / lab.problem.steps_per_epoch,
             stage=segment.stage,
+            error=error,
         )
 
 

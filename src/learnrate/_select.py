@@ -9,6 +9,7 @@ from learnrate import _checks
 from learnrate._conclusion import conclude
 from learnrate._laboratory import Laboratory, open_study
 from learnrate._policy import Policy
+from learnrate._whole_runs import WholeRuns
 from learnrate.schedules import ScheduleMaker, constant, describe
 from learnrate.training import Engine, Event, Trainable, require_trainable
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def select(
-    problem: Trainable,
+    problem: Trainable | Callable[..., Any],
     *,
     epochs: int,
     schedule: ScheduleMaker = constant,
@@ -44,8 +45,14 @@ def select(
     twice. What is left of the budget goes into full trainings of the winner's neighbours. The problem is left as it
     was found; `problem.restore(answer.best)` loads the winner's weights.
 
+    A function or a command is trained in the same way, without the range test: a generator is held while another
+    trains. Where a training comes in one piece, each is begun anew and paid in full: short ones search and a full
+    one confirms if it can be had for fewer epochs; otherwise a budget of N affords N trainings, a decade apart until
+    the best has worse ones on both sides, then closer; 6 are usually enough, and the answer says where they are not.
+
     Args:
-        problem: What to train, a `Trainable`.
+        problem: What to train: a `Trainable`, a generator function that yields its metrics each epoch, or a function
+            that returns them at the end (see `learnrate.FunctionTrainable`).
         epochs: How many epochs the training is meant to have.
         schedule: Makes the schedule from a peak and a number of steps, as `learnrate.schedules.cosine` does.
         budget: What may be spent, in full training runs, the winner's own included: at least 1. 2 is where the answer
@@ -103,10 +110,14 @@ def select(
             on_event=on_event,
         ) as lab,
     ):
-        can_ramp = not getattr(problem, "constant_rate_only", False)
-        policy = Policy(lab, low, high, getattr(problem, "learning_rate", None) or 1e-3, can_ramp=can_ramp)
-        winner = policy.run()
-        answer = conclude(lab, policy, winner, settings, time.perf_counter() - started)
+        whole = WholeRuns(lab, low, high)
+        if whole.applies():
+            answer = whole.answer(settings, started)
+        else:
+            can_ramp = not getattr(problem, "constant_rate_only", False)
+            policy = Policy(lab, low, high, getattr(problem, "learning_rate", None) or 1e-3, can_ramp=can_ramp)
+            winner = policy.run()
+            answer = conclude(lab, policy, winner, settings, time.perf_counter() - started)
         if record is not None:
             record.set_result(answer.to_json())
     return answer

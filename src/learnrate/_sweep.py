@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    problem: Trainable,
+    problem: Trainable | Callable[..., Any],
     learning_rates: Iterable[float],
     *,
     epochs: int,
@@ -51,7 +51,8 @@ def sweep(
     `checkpoints/trial-<number>-step-<step>` (see `problem.load`).
 
     Args:
-        problem: What to train, a `Trainable`.
+        problem: What to train: a `Trainable`, a generator function that yields its metrics each epoch, or a function
+            that returns them at the end (see `learnrate.FunctionTrainable`).
         learning_rates: The peaks to try, in any order.
         epochs: Epochs of each training.
         schedule: Makes the schedule from a peak and a number of steps; constant, since a comparison of constant

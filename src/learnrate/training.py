@@ -32,7 +32,7 @@ BLOCK = 64
 class Trainable(Protocol):
     """A model, its optimizer and its data, ready to train.
 
-    These members are all that the verbs need. Seven more are used where a Trainable has them:
+    These members are all that the verbs need. A few more are used where a Trainable has them:
 
     - `learning_rate: float | None`, the rate that the user has set, to compare the answer with;
     - `evaluation_steps: float`, what one `evaluate` costs in training steps (0 where absent);
@@ -43,7 +43,13 @@ class Trainable(Protocol):
     - `constant_rate_only: bool`, True where the rate cannot change from step to step (a function, a command): there
       is then no range test and no schedule of ours;
     - `warnings: list[str]`, what was changed or found that the user should know with the answer;
-    - `close()`, called when a verb ends: let go of what was held for trainings that could have gone on.
+    - `close()`, called when a verb ends: let go of what was held for trainings that could have gone on;
+    - `prepare(*, metric, schedule, epochs, folder)`, called when a verb begins: the metric that decides, the schedule's
+      maker, the epochs of a full training, and the study's folder or None;
+    - `let_go(learning_rate)`, called for a training that is not expected to go on; where there is this member, a
+      training that goes on after it is one that was trained again from its beginning, and costs as much;
+    - `comes_whole(learning_rate, epochs, seed) -> bool`, whether a training can only be had in one piece, with
+      `takes_epochs: bool`, whether it can be had for fewer epochs.
     """
 
     steps_per_epoch: int

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from learnrate.adapters._function_calls import (
+    is_generator_function,
+    name_of,
+    passed_arguments,
+    shown,
+    takes_learning_rate,
+)
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
+from learnrate.schedules import as_values, constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from learnrate.curves import Array
+    from learnrate.schedules import ScheduleMaker
 
-__all__ = ["FunctionSnapshot", "FunctionTrainable"]
+__all__ = ["FunctionSnapshot", "FunctionTrainable", "is_generator_function", "takes_learning_rate"]
 
 Metrics = dict[str, float]
+Run = tuple[float | None, int, int]
 
-HELD = 4
-"""Generators that are held while paused: those that `select` compares last. Each may hold a model in memory."""
+HELD = 6
+"""Generators that are held at a time, the running one among them. Each may hold a model in memory."""
 
 
 class FunctionSnapshot(NamedTuple):
@@ -38,30 +47,33 @@ class FunctionSnapshot(NamedTuple):
     rows: tuple[Metrics, ...] = ()
 
     @property
-    def run(self) -> tuple[float | None, int, int]:
+    def run(self) -> Run:
         """What decides all that the function does."""
         return self.learning_rate, self.epochs, self.seed
 
 
 class FunctionTrainable:
-    """A function or generator function that trains from scratch at the learning rate that it is given.
+    """A function that trains from scratch at the learning rate that it is given; what it returns decides its kind.
 
-    A generator function yields a mapping of metrics after each epoch: those named `val_…` count as validation, all
-    others as training metrics; what it does not yield is not made up. While a training is paused its generator is
-    held, `HELD` at most; one that is gone is replayed from its first epoch when it has to go on, and
-    `replayed_epochs` counts what that took. A training that is over, or will not go on, is closed, so that its
-    `finally` and `with` blocks run. It need not know how many epochs there are: it may yield for ever.
+    **A generator** yields a mapping of metrics after each epoch: those named `val_…` count as validation, all others
+    as training metrics; what it does not yield is not made up. While a training is paused its generator is held,
+    `HELD` at most; one that is gone is replayed from its first epoch when it has to go on, and `replayed_epochs`
+    counts what that took. A training that is over, or will not go on, is closed, so that its `finally` and `with`
+    blocks run. It need not know how many epochs there are: it may yield for ever.
 
-    A plain function trains all epochs and returns a mapping of metrics, or a number, which is its "val_loss". It can
-    not be paused, so `learnrate.sweep` takes it, and `learnrate.select` asks for a generator.
+    **Anything else** is the outcome of the whole training: a mapping of metrics, or a number, which is the metric that
+    decides. Such a training comes in one piece, so `learnrate.select` begins it anew each time, for fewer epochs where
+    it has a parameter `epochs`, and pays for each in full.
 
     Args:
-        train: Called with `learning_rate=`, and with `epochs=` and `seed=` where it has parameters of these names.
-            It has to build its model anew at each call. Without `seed` it should draw the same random numbers each
-            time by itself, or rates are not compared over the same batches.
+        train: Called with `learning_rate=`, and with `epochs=`, `seed=` and `schedule=` where it has parameters of
+            these names; `schedule(epoch)` is the rate of an epoch, counted from 0, when it goes by the verb's
+            schedule. It has to build its model anew at each call. Without `seed` it should draw the same random
+            numbers each time by itself, or rates are not compared over the same batches.
 
     Attributes:
         replayed_epochs: Epochs that were trained again because their generator was no longer held.
+        takes_epochs: Whether a training can be asked for fewer epochs.
         warnings: What should be known about the answer.
 
     Raises:
@@ -86,21 +98,46 @@ class FunctionTrainable:
 
     def __init__(self, train: Callable[..., Any]) -> None:
         self._function = train
-        self._name = _name_of(train)
-        self._passed = _passed(train, self._name)
-        self._pauses = is_generator_function(train)
+        self._name = name_of(train)
+        self._passed = passed_arguments(train, self._name)
+        self._whole = None if not is_generator_function(train) else False
         self._now = FunctionSnapshot()
-        self._held: dict[tuple[float | None, int, int], _Held] = {}
+        self._held: dict[Run, _Held] = {}
+        self._schedule: ScheduleMaker = constant
+        self._metric = "val_loss"
+        self.takes_epochs = "epochs" in self._passed
         self.replayed_epochs = 0
         self.warnings: list[str] = []
+
+    def prepare(self, *, metric: str, schedule: ScheduleMaker, epochs: int, folder: Path | None) -> None:  # noqa: ARG002  # a command writes there
+        """Learn what a verb asks for: the metric that decides, the schedule, the epochs, and its study's folder.
+
+        Raises:
+            InvalidArgumentError: The schedule is not constant, and the function has no parameter `schedule`.
+        """
+        rates = as_values(schedule(1.0, epochs), 0, epochs)
+        if "schedule" not in self._passed and (rates != 1.0).any():
+            raise InvalidArgumentError(self._told_once)
+        self._metric, self._schedule = metric, schedule
+
+    def comes_whole(self, learning_rate: float, epochs: int, seed: int) -> bool:
+        """Return whether a training comes in one piece; where that is not known it is begun, and then gone on with."""
+        if self._whole is None:
+            self.begin(learning_rate, epochs, seed)
+            self._hold(self._now.run, self._made())
+        return bool(self._whole)
 
     def begin(self, learning_rate: float, epochs: int, seed: int) -> None:
         """Begin a fresh training; the function is called when its first epoch is asked for."""
         self._now = FunctionSnapshot(float(learning_rate), int(epochs), int(seed))
-        self._close(self._now.run)
+        held = self._held.get(self._now.run)
+        if held is not None and held.epochs:
+            self._close(self._now.run)
 
     def train(self, learning_rates: Array) -> dict[str, Array]:
-        """Train one epoch per entry, all at the rate that the training began with; return its training metrics.
+        """Train one epoch per entry; return its training metrics.
+
+        All are at the rate that the training began with, unless the function goes by the schedule itself.
 
         Raises:
             InvalidArgumentError: No training has begun or it is over, or the rate is another.
@@ -119,14 +156,13 @@ class FunctionTrainable:
         """Return which training stands where.
 
         Raises:
-            UnsupportedProblemError: A plain function is in the middle of its training, where nothing can be kept.
+            UnsupportedProblemError: A training that comes in one piece is in its middle, where nothing can be kept.
         """
         done = len(self._now.rows)
-        if 0 < done < self._now.epochs and not self._pauses:
+        if 0 < done < self._now.epochs and self._whole:
             msg = (
                 f"{self._name} trains all its epochs at once, so it cannot be left after {done} of "
-                f"{self._now.epochs}: use learnrate.sweep, which trains to the end at each rate, or let {self._name} "
-                f"yield its metrics after each epoch (`yield from` where it passes on another generator)"
+                f"{self._now.epochs}: let it yield its metrics after each epoch"
             )
             raise UnsupportedProblemError(msg)
         return self._now
@@ -134,6 +170,11 @@ class FunctionTrainable:
     def restore(self, snapshot: FunctionSnapshot) -> None:
         """Go to where a training stood; if its generator has moved on or is gone, it is replayed when it goes on."""
         self._now = snapshot
+
+    def let_go(self, learning_rate: float) -> None:
+        """Close the trainings at a rate: they will not go on."""
+        for run in [run for run in self._held if run[0] == learning_rate]:
+            self._close(run)
 
     def close(self) -> None:
         """Close all generators: nothing goes on from here."""
@@ -153,65 +194,75 @@ class FunctionTrainable:
         """Return what makes this problem this problem: the function's name."""
         return {"function": self._name}
 
+    @property
+    def _told_once(self) -> str:
+        return (
+            f"{self._name} is told its learning rate once: use a constant schedule and let it vary its rate itself, "
+            f"or give it a parameter `schedule`, a function from an epoch to its rate"
+        )
+
     def _epoch(self, rate: float) -> Metrics:
         now = self._now
         if now.learning_rate is None:
             raise InvalidArgumentError("no training has begun: call begin(learning_rate, epochs, seed) first")
-        if rate != now.learning_rate:
-            msg = (
-                f"the rate is {rate!r}, but this training began at {now.learning_rate!r}, and {self._name} is told "
-                f"its rate once: use a constant schedule, and let {self._name} vary its rate itself"
-            )
+        if rate != now.learning_rate and "schedule" not in self._passed:
+            msg = f"the rate is {rate!r}, but this training began at {now.learning_rate!r}, and {self._told_once}"
             raise InvalidArgumentError(msg)
         if len(now.rows) >= now.epochs:
             raise InvalidArgumentError(f"all {now.epochs} epochs of this training are over: begin another")
-        row = self._next_row() if self._pauses else self._result_at_the_end()
+        row = self._next_row()
         self._now = now._replace(rows=(*now.rows, row))
         return row
 
-    def _result_at_the_end(self) -> Metrics:
-        if len(self._now.rows) < self._now.epochs - 1:
-            return {}
-        result = self._call()
-        if isinstance(result, Generator):
-            msg = f"{self._name} returned a generator, but is not a generator function itself: write `yield from` in it"
-            raise UnsupportedProblemError(msg)
-        return self._checked({"val_loss": result} if _is_number(result) else result, "returned")
-
     def _next_row(self) -> Metrics:
-        """Take the next yield; the generator is given up if anything goes wrong on the way."""
+        """Take the next row; the generator is given up if anything goes wrong on the way."""
         held = self._held.pop(self._now.run, None)
         if held is None or held.epochs != len(self._now.rows):
             if held is not None:
-                held.generator.close()
+                held.close()
             held = self._replayed()
         row = self._yielded(held)
         if held.epochs == self._now.epochs:
-            held.generator.close()
-            return row
-        while len(self._held) >= HELD:
-            self._close(next(iter(self._held)))
-        self._held[self._now.run] = held
+            held.close()
+        else:
+            self._hold(self._now.run, held)
         return row
 
+    def _hold(self, run: Run, held: _Held) -> None:
+        while len(self._held) >= HELD:
+            self._close(next(iter(self._held)))
+        self._held[run] = held
+
     def _replayed(self) -> _Held:
-        called = self._call()
-        if not isinstance(called, Generator):
-            msg = f"{self._name} returned {_shown(called)}, not the generator that it looks like"
-            raise UnsupportedProblemError(msg)
-        held = _Held(cast("Generator[Any]", called))
+        held = self._made()
         for known in self._now.rows:
             self.replayed_epochs += 1
             if not _same(self._yielded(held), known):
                 self._warn(
                     f"{self._name} gave other metrics when its first epochs were replayed: let it seed all that it "
-                    f"draws from, by a parameter `seed` or by itself"
+                    f"draws from, by {self._seeded}"
                 )
         return held
 
+    _seeded = "a parameter `seed` or by itself"
+
+    def _made(self) -> _Held:
+        """Call the function: what it returns is the training, an epoch at a time, or all that the training gave."""
+        rate, epochs, seed = self._now.run
+        given: dict[str, Any] = {"learning_rate": rate, "epochs": epochs, "seed": seed}
+        if "schedule" in self._passed:
+            given["schedule"] = self._schedule(float(rate or 0.0), epochs)
+        result = self._function(**{name: given[name] for name in self._passed})
+        self._whole = not isinstance(result, Iterator)
+        if isinstance(result, Iterator):
+            return _Held(cast("Iterator[Any]", result))
+        row = self._checked({self._metric: result} if _is_number(result) else result, "returned")
+        empty: Metrics = {}
+        return _Held(chain(repeat(empty, epochs - 1), [row]))
+
     def _yielded(self, held: _Held) -> Metrics:
         try:
-            value = next(held.generator)
+            value = next(held.rows)
         except StopIteration:
             if not held.epochs:
                 msg = f"{self._name} yielded nothing: yield a mapping of metrics after each epoch"
@@ -222,33 +273,30 @@ class FunctionTrainable:
                 )
             raise UnsupportedProblemError(msg) from None
         held.epochs += 1
+        if self._whole:
+            return value
         try:
             return self._checked(value, "yielded")
         except UnsupportedProblemError:
-            held.generator.close()
+            held.close()
             raise
 
     def _checked(self, value: Any, did: str) -> Metrics:
         metrics: dict[Any, Any] = dict(cast("Mapping[Any, Any]", value)) if isinstance(value, Mapping) else {}
         if not metrics or not all(isinstance(name, str) and name for name in metrics):
-            msg = f'{self._name} {did} {_shown(value)}: {did[:-2]} a mapping of metrics such as {{"val_loss": 0.5}}'
+            msg = f'{self._name} {did} {shown(value)}: {did[:-2]} a mapping of metrics such as {{"val_loss": 0.5}}'
             raise UnsupportedProblemError(msg)
         wrong = {name: one for name, one in metrics.items() if not _is_number(one)}
         if wrong:
             name, one = next(iter(wrong.items()))
-            msg = f"{self._name} {did} {_shown(one)} as {name!r}: each metric is one number"
+            msg = f"{self._name} {did} {shown(one)} as {name!r}: each metric is one number"
             raise UnsupportedProblemError(msg)
         return {name: float(one) for name, one in metrics.items()}
 
-    def _call(self) -> Any:
-        rate, epochs, seed = self._now.run
-        given = {"learning_rate": rate, "epochs": epochs, "seed": seed}
-        return self._function(**{name: given[name] for name in self._passed})
-
-    def _close(self, run: tuple[float | None, int, int]) -> None:
+    def _close(self, run: Run) -> None:
         held = self._held.pop(run, None)
         if held is not None:
-            held.generator.close()
+            held.close()
 
     def _warn(self, warning: str) -> None:
         if warning not in self.warnings:
@@ -256,71 +304,15 @@ class FunctionTrainable:
 
 
 class _Held:
-    """A generator, and how many epochs it has yielded."""
+    """A training that goes on when its next row is asked for, and how many it has given."""
 
-    def __init__(self, generator: Generator[Any]) -> None:
-        self.generator = generator
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self.rows = rows
         self.epochs = 0
 
-
-def is_generator_function(function: Callable[..., Any]) -> bool:
-    """Tell whether a call returns a generator, also through a partial, a decorator that says what it wraps, an object.
-
-    Example:
-        >>> is_generator_function(lambda learning_rate: learning_rate)
-        False
-    """
-    inner = inspect.unwrap(function.func if isinstance(function, functools.partial) else function)
-    if inspect.isroutine(inner):
-        return inspect.isgeneratorfunction(inner)
-    return inspect.isgeneratorfunction(getattr(inner, "__call__", None))  # noqa: B004  # the method itself is looked at
-
-
-def takes_learning_rate(function: Callable[..., Any]) -> bool:
-    """Tell whether a function has a parameter that is called `learning_rate`.
-
-    Example:
-        >>> takes_learning_rate(lambda learning_rate: 0.0)
-        True
-    """
-    try:
-        return "learning_rate" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some callables written in C do not tell
-        return False
-
-
-def _passed(train: Any, name: str) -> list[str]:
-    """Return the names of the arguments that a function is called with."""
-    if not callable(train) or inspect.isclass(train):
-        msg = f"train is {_shown(train)}: pass a function `train(learning_rate)` that trains and yields its metrics"
-        raise UnsupportedProblemError(msg)
-    try:
-        parameters = inspect.signature(train).parameters
-    except (TypeError, ValueError) as error:
-        raise UnsupportedProblemError(
-            f"{name} does not tell its parameters: wrap it in a function that does"
-        ) from error
-    named = {one.name: one for one in parameters.values() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
-    if "schedule" in named:
-        msg = f"{name} has a parameter `schedule`, which is not passed yet: train at a constant rate, without it"
-        raise UnsupportedProblemError(msg)
-    if "learning_rate" not in named and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
-        shown = ", ".join(parameters) or "none"
-        msg = f"{name} has no parameter `learning_rate` (its parameters: {shown}): give it one, and train at that rate"
-        raise UnsupportedProblemError(msg)
-    given = ("learning_rate", "epochs", "seed")
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [one.name for one in parameters.values() if one.default is one.empty and one.kind not in variadic]
-    unknown = [one for one in needed if one not in given or one not in named]
-    if unknown:
-        msg = f"{name} needs {', '.join(unknown)}: only learning_rate, epochs and seed are passed; give a default"
-        raise UnsupportedProblemError(msg)
-    return [one for one in given if one == "learning_rate" or one in named]
-
-
-def _name_of(function: Any) -> str:
-    inner = function.func if isinstance(function, functools.partial) else function
-    return getattr(inner, "__qualname__", type(inner).__qualname__)
+    def close(self) -> None:
+        """End it, if it can be ended."""
+        getattr(self.rows, "close", lambda: None)()
 
 
 def _is_number(value: Any) -> bool:
@@ -335,8 +327,3 @@ def _is_number(value: Any) -> bool:
 
 def _same(one: Metrics, other: Metrics) -> bool:
     return repr(sorted(one.items())) == repr(sorted(other.items()))  # repr, since NaN is equal to NaN here
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"an object of type {type(value).__name__}"
