@@ -121,7 +121,7 @@ def fit_as_keras():
 
 
 def test_a_training_with_both_rules_is_kerass_fit_with_its_callbacks():
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     done = subprocess.run([sys.executable, __file__], env=environment, check=True, capture_output=True, text=True)
     keras = json.loads(done.stdout.splitlines()[-1])
