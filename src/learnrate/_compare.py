@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from learnrate._diagnose import diagnose
+from learnrate._diagnose import diagnose, to_curve
 from learnrate._metric_names import canonical, mode_of
 from learnrate._trends import noise
 from learnrate.errors import InvalidArgumentError, UnknownMetricError
+from learnrate.logs import Log, read
+from learnrate.response import GOOD
 from learnrate.results import DiagnosisVerdict, Sweep, Trial, TrialState, Verdict, rate, short
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from learnrate._log_table import Log
     from learnrate.curves import Mode
 
-GOOD = 0.01  # of the way from the worst start to the best value: nobody trains again for less
 _CLOSE = 1.5  # rates closer than this factor need no other in between
 
 
@@ -31,9 +33,9 @@ class _Rate(NamedTuple):
 
 
 def compare(
-    logs: Sequence[Log],
+    logs: Iterable[Log | Trial | str | Path] | Mapping[float, Any] | Sweep,
     *,
-    metric: str = "val_loss",
+    metric: str | None = None,
     mode: Mode | None = None,
     num_validation_samples: int | None = None,
 ) -> Sweep:
@@ -45,8 +47,10 @@ def compare(
     from training too slowly and from breaking. Several logs of one rate are averaged.
 
     Args:
-        logs: From `learnrate.logs.read`, each with its learning rate.
-        metric: The metric that decides. Where no log has "val_loss" the training loss takes its place, with a warning.
+        logs: What `learnrate.logs.read` returned, paths of logs, or trials; or a mapping from learning rates to
+            learning curves, dicts of lists or Keras's `History` objects; or a `Sweep`. Each with its learning rate.
+        metric: The metric that decides, by default the sweep's or "val_loss". Where no log has "val_loss" the training
+            loss takes its place, with a warning.
         mode: Whether smaller or larger is better; by default what the metric's name says.
         num_validation_samples: As in `learnrate.diagnose`.
 
@@ -55,27 +59,20 @@ def compare(
         UnknownMetricError: If a log lacks the metric.
 
     Example:
-        >>> from learnrate.curves import LearningCurve
-        >>> from learnrate.logs import Log
-        >>> curves = {0.01: [2.0, 1.9, 1.8, 1.7], 0.1: [1.6, 0.9, 0.6, 0.5], 1.0: [2.0, 1.5, 1.9, 1.8]}
-        >>> logs = [
-        ...     Log(
-        ...         path=f"{rate}.csv",
-        ...         learning_rate=rate,
-        ...         curve=LearningCurve.from_rows([(i, {"val_loss": v}) for i, v in enumerate(losses, 1)]),
-        ...     )
-        ...     for rate, losses in curves.items()
-        ... ]
-        >>> answer = compare(logs)
+        >>> losses = {0.01: [2.0, 1.9, 1.8, 1.7], 0.1: [1.6, 0.9, 0.6, 0.5], 1.0: [2.0, 1.5, 1.9, 1.8]}
+        >>> answer = compare({rate: {"val_loss": values} for rate, values in losses.items()})
         >>> answer.learning_rate, answer.verdict.value
         (0.1, 'found')
     """
+    if isinstance(logs, Sweep):
+        metric, mode = metric or logs.metric, mode or logs.mode
+    logs = _logs_of(logs)
     if not logs:
         raise InvalidArgumentError("there is no log to compare: give at least one")
     for log in logs:
         if log.learning_rate is None:
             raise InvalidArgumentError(f"{log.path} names no learning rate: read it with learning_rate=…")
-    metric, warnings = _metric_of(logs, canonical(metric))
+    metric, warnings = _metric_of(logs, canonical(metric or "val_loss"))
     mode = mode or mode_of(metric)
     trials = [_trial(number, log, metric, mode, num_validation_samples) for number, log in enumerate(logs)]
     horizon = max(trial.epochs for trial in trials)
@@ -100,6 +97,33 @@ def compare(
         seconds=0.0,
         warnings=warnings + _notes(good, trials) + _next(trials, verdict, best, chosen),
         settings={"logs": [log.path for log in logs]},
+    )
+
+
+def _logs_of(given: Iterable[Log | Trial | str | Path] | Mapping[float, Any] | Sweep) -> list[Log]:
+    if isinstance(given, Sweep):
+        given = given.trials
+    elif isinstance(given, str | Path):
+        given = [given]
+    elif isinstance(given, Mapping):
+        curves = cast("Mapping[float, Any]", given)
+        return [
+            Log(path=f"{learning_rate:g}", learning_rate=float(learning_rate), curve=to_curve(curve))
+            for learning_rate, curve in curves.items()
+        ]
+    return [log for one in given for log in _logs_in(one)]
+
+
+def _logs_in(one: Log | Trial | str | Path) -> list[Log]:
+    if isinstance(one, Log):
+        return [one]
+    if isinstance(one, Trial):
+        name = f"trial {one.number}"
+        return [Log(path=name, learning_rate=one.learning_rate, curve=one.curve)] if len(one.curve) else []
+    if isinstance(one, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]  # a caller may pass anything
+        return read(one)
+    raise InvalidArgumentError(
+        f"cannot compare a {type(one).__name__}: give logs, their paths, trials, or {{learning rate: learning curve}}"
     )
 
 

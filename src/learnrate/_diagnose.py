@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -30,8 +31,17 @@ if TYPE_CHECKING:
 _WORTH_SAYING = 0.2
 
 
+class History(Protocol):
+    """What Keras's `fit` returns."""
+
+    @property
+    def history(self) -> Mapping[str, Any]:
+        """Lists of values by name."""
+        ...
+
+
 def diagnose(
-    curve: LearningCurve | Mapping[str, Any] | str | Path,
+    curve: LearningCurve | Mapping[str, Any] | History | str | Path,
     *,
     metric: str | None = None,
     mode: Mode | None = None,
@@ -54,7 +64,7 @@ def diagnose(
     - healthy: none of these.
 
     Args:
-        curve: A learning curve; or lists of values by name, as Keras's `History.history`; or the path of a log.
+        curve: A learning curve; or lists of values by name; or Keras's `History`; or the path of a log.
         metric: The metric that decides; by default the validation loss, else another validation metric, else a
             training metric.
         mode: Whether smaller or larger is better, "min" or "max"; by default what the metric's name says.
@@ -94,17 +104,32 @@ def diagnose(
 # The curve
 
 
-def _curve_of(curve: LearningCurve | Mapping[str, Any] | str | Path) -> LearningCurve:
-    if isinstance(curve, LearningCurve):
-        return curve
-    if isinstance(curve, Mapping):
-        return curve_of_history(curve)
+def _curve_of(curve: LearningCurve | Mapping[str, Any] | History | str | Path) -> LearningCurve:
+    if not isinstance(curve, str | PathLike):
+        return to_curve(curve)
     from learnrate import logs  # a log is a file: only where one is given
 
     found = logs.read(curve)
     if len(found) != 1:
         raise InvalidArgumentError(f"{curve} holds {len(found)} trainings: diagnose each curve of learnrate.logs.read")
     return found[0].curve
+
+
+def to_curve(curve: object) -> LearningCurve:
+    """Return a learning curve as it is, or make one of lists by name or of Keras's `History`.
+
+    Raises:
+        InvalidArgumentError: If it is none of these.
+    """
+    if isinstance(curve, LearningCurve):
+        return curve
+    lists = getattr(curve, "history", curve)
+    if not isinstance(lists, Mapping):
+        raise InvalidArgumentError(
+            f"a {type(curve).__name__} is no learning curve: give a LearningCurve, a dict of lists, Keras's History "
+            "or the path of a log"
+        )
+    return curve_of_history(cast("Mapping[str, Any]", lists))
 
 
 def curve_of_history(history: Mapping[str, Any]) -> LearningCurve:

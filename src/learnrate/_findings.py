@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from learnrate._trends import Forecast, Turn, best_by, noise, turn
+from learnrate.response import GOOD
 from learnrate.results import DiagnosisVerdict, Finding, percent, short
 
 if TYPE_CHECKING:
     from learnrate.curves import Array, Mode
 
-GOOD = 0.01  # of the fall: nobody trains again for less
 MARKED = 0.04  # of the fall: what twice as many epochs must bring before they are worth it
 RESTLESS = 0.05  # of the fall: noise from epoch to epoch that hides the trend
 RESTLESS_IN_ALL = 0.015  # the same where the fall is known from before training: the first epoch brings most of it
