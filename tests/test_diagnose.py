@@ -86,7 +86,7 @@ def test_the_published_comparison(found):
         "0.00025": ("overfitting", 47, 47),
         "0.0005": ("overfitting", 26, 26),
         "0.001": ("overfitting", 21, 21),
-        "0.01": ("overfitting", 8, 16),
+        "0.01": ("overfitting", 8, 8),
         "0.1": ("diverged", 6, None),
     }
     for rate, (verdict, best_epoch, onset) in expected.items():
@@ -511,3 +511,64 @@ def test_trainings_of_different_lengths_are_pointed_out():
 def test_logs_that_cannot_be_compared(given_logs, settings, error, message):
     with pytest.raises(error, match=message):
         compare(given_logs, **settings)
+
+
+# What is known from before training
+
+
+@pytest.mark.parametrize("training", [{}, {"loss": [1e6 + epoch % 3 for epoch in range(10)]}])
+def test_a_loss_that_stays_far_above_the_untrained_models_has_diverged(training):
+    diagnosis = diagnose(training | {"val_loss": [1.9e6 + epoch % 3 for epoch in range(10)]}, untrained=2.3)
+    assert diagnosis.verdict is DiagnosisVerdict.DIVERGED
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 10])
+def test_a_loss_that_falls_but_never_below_the_untrained_models_is_not_learning(epochs):
+    losses = [1e9 / 2**epoch + 1.9e6 for epoch in range(epochs)]
+    diagnosis = diagnose({"loss": losses, "val_loss": losses}, untrained=2.3)
+    assert diagnosis.verdict is DiagnosisVerdict.NOT_LEARNING
+    assert "2.3 before training and has never been below that" in diagnosis.evidence
+
+
+def test_a_score_that_never_exceeds_the_untrained_models_is_not_learning():
+    diagnosis = diagnose({"val_f1": [0.3, 0.2, 0.25]}, untrained=0.31)
+    assert diagnosis.verdict is DiagnosisVerdict.NOT_LEARNING
+    assert "never been above that" in diagnosis.evidence
+
+
+def test_a_validation_loss_that_only_rises_while_training_goes_on_overfits_from_the_beginning():
+    curve = {"loss": [2.2, 2.0, 1.8, 1.6, 1.4, 1.2], "val_loss": [2.4, 2.5, 2.5, 2.6, 2.6, 2.7]}
+    assert diagnose(curve, untrained=2.3).verdict is DiagnosisVerdict.OVERFITTING
+
+
+def test_one_row_is_said_to_show_little_and_judged_by_what_was_before():
+    alone, better, worse = (
+        diagnose({"loss": [1.0], "val_loss": [1.9]}, untrained=untrained) for untrained in (None, 2.3, 1.0)
+    )
+    assert [one.verdict.value for one in (alone, better, worse)] == ["healthy", "healthy", "not learning"]
+    assert all("one row does not show how training goes on" in one.evidence for one in (alone, better, worse))
+    assert "fell from 2.3 before training to 1.9" in better.evidence
+
+
+def test_a_dip_at_the_beginning_with_a_bump_behind_it_is_where_overfitting_begins():
+    epochs = np.arange(1, 101)
+    losses = 0.2 + 0.02 * np.exp(-((epochs - 10) ** 2) / 20) + 0.0006 * epochs
+    losses[:3] = [0.35, 0.22, 0.18]
+    diagnosis = diagnose({"loss": np.exp(-epochs / 5), "val_loss": losses})
+    assert (diagnosis.verdict.value, diagnosis.best_epoch, diagnosis.overfitting_onset) == ("overfitting", 3, 3)
+
+
+def test_trials_know_how_many_samples_validate_them():
+    import learnrate
+    from learnrate.adapters.torch import TorchTrainable
+
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Linear(2, 2)
+    x, y = torch.randn(24, 2), torch.randint(0, 2, (24,))
+    accuracy = {"accuracy": lambda outputs, targets: (outputs.argmax(1) == targets).float().mean()}
+    loss, data = torch.nn.CrossEntropyLoss(), [(x[:8], y[:8]), (x[8:16], y[8:16])]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    problem = TorchTrainable(model, optimizer, loss, data, [(x[16:], y[16:])], metrics=accuracy)
+    assert problem.num_validation_samples == 8
+    (trial,) = learnrate.sweep(problem, [0.1], epochs=6, metric="val_accuracy", mode="max").trials
+    assert trial.diagnosis.expected_noise is not None

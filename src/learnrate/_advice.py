@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from learnrate._findings import alone
 from learnrate.results import DiagnosisVerdict, short
 
 if TYPE_CHECKING:
@@ -36,11 +37,10 @@ def verdict_of(findings: Iterable[Finding]) -> DiagnosisVerdict:
 def calm(case: Case) -> str:
     """Return the evidence where nothing is wrong."""
     series = case.metric
-    if len(series.y) == 1:
-        return (
-            f"{series.name} is {series.shown(series.low)} in the only row: one row does not show how training goes on."
-        )
     went = "fell" if series.mode == "min" else "rose"
+    if len(series.y) == 1:
+        how = "is" if series.untrained is None else f"{went} from {series.shown(series.start)} before training to"
+        return f"{series.name} {how} {series.shown(series.low)} at {series.at(0)}{alone(series)}."
     return (
         f"{series.name} {went} from {series.shown(series.start)} to {series.shown(float(series.y.min()))} by "
         f"{series.at(int(series.y.argmin()))}, and nothing speaks against it."
@@ -49,7 +49,7 @@ def calm(case: Case) -> str:
 
 def advice(verdict: DiagnosisVerdict, case: Case, best: Best, outlook: Outlook | None) -> str:
     """Return what to do, in a sentence."""
-    if len(case.metric.y) == 1:
+    if len(case.metric.y) == 1 and verdict is DiagnosisVerdict.HEALTHY:
         return "Train for more epochs."
     text = _ADVICE[verdict]
     if verdict is DiagnosisVerdict.OVERFITTING and case.metric.y.argmin() < max(3, _EARLY * len(case.metric.y)):

@@ -252,7 +252,7 @@ def _said(curve: LearningCurve, full: Series, num_validation_samples: int | None
         found.append(gap_finding(case, gap, best.epoch))
     outlook = _outlook(full, horizon)
     asked = [one for one in found if one.kind == DiagnosisVerdict.OSCILLATING.value and num_validation_samples]
-    onset = float(case.metric.epochs[case.metric.turn.row])
+    onset = float(case.metric.epochs[case.metric.onset])
     return Diagnosis(
         verdict=verdict,
         findings=sorted((one for one in found if one.strength >= _WORTH_SAYING or one in asked), key=_weakness),

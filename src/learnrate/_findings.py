@@ -74,6 +74,15 @@ class Series:
         return float(self.turn.level.min())
 
     @property
+    def onset(self) -> int:
+        """Return the row from which on it only gets worse: the turn, or the best row before it that is more than luck.
+
+        A dip early on, with a bump behind it, is averaged away where the turn is fitted.
+        """
+        best = int(np.argmin(self.y))
+        return best if best < self.turn.row and self.y[best] < self.low - 3 * self.noise else self.turn.row
+
+    @property
     def fall(self) -> float:
         return max(self.start - self.low, 0.0)
 
@@ -126,6 +135,18 @@ class Case:
     accuracy: Series | None
     num_validation_samples: int | None
 
+    @property
+    def has_learned(self) -> bool:
+        """Whether there is an accuracy that no untrained model has."""
+        return self.accuracy is not None and -self.accuracy.low >= LEARNED
+
+    @property
+    def nothing_gained(self) -> bool:
+        """Whether neither the metric nor its training metric was ever better than before training."""
+        start = self.metric.untrained
+        known = [series for series in (self.metric, self.training) if series is not None]
+        return start is not None and not self.has_learned and all(series.y.min() >= start for series in known)
+
     def training_falls_on(self) -> bool | None:
         """Say whether the training metric goes on improving after the metric's turn; None where that is not known."""
         later = self.training.after(self.metric.times[self.metric.turn.row]) if self.training else None
@@ -158,6 +179,8 @@ def over(measured: float, unit: float) -> float:
 
 def diverged(case: Case) -> Finding | None:
     """The metric ends above its start by more than it ever fell, and training does not go on; or training lost half."""
+    if case.nothing_gained:
+        return _lost(case.metric, case.metric.start, 1.0, anywhere=True)
     found = [] if case.training_falls_on() else [_lost(case.metric, case.metric.start, 1.0)]
     training = case.training if case.training is not None else case.metric
     if training is not case.metric or not training.name.startswith("val_"):
@@ -165,9 +188,9 @@ def diverged(case: Case) -> Finding | None:
     return max((finding for finding in found if finding), key=lambda finding: finding.strength, default=None)
 
 
-def _lost(series: Series, base: float, share: float) -> Finding | None:
+def _lost(series: Series, base: float, share: float, *, anywhere: bool = False) -> Finding | None:
     row = series.turn.row
-    if row == len(series.y) - 1 or len(series.y) < 4:
+    if (row == len(series.y) - 1 and not anywhere) or len(series.y) < 4:
         return None
     rise = series.level(1.0) - base
     before = min(series.noise, noise(series.y[: row + 1])) if row >= 2 else series.noise
@@ -182,14 +205,16 @@ def _lost(series: Series, base: float, share: float) -> Finding | None:
 def overfitting(case: Case) -> Finding | None:
     """The smoothed metric turns up for good, while the training metric goes on improving or is not known."""
     series = case.metric
-    if case.training_falls_on() is False or (case.training is None and not series.name.startswith("val_")):
+    unknown = case.training is None and not series.name.startswith("val_")
+    if unknown or case.nothing_gained or case.training_falls_on() is False:
         return None
     rise = series.level(1.0) - series.low
     short_of = min(1.0, len(series.y) / 30)  # a short curve has fewer squares to explain
     clear = over(series.turn.error, UNMISTAKABLE * short_of * series.noise**2)
     how = strength(min(over(rise, GOOD * series.fall), clear))
+    lowest = min(float(series.y[series.onset]), series.low)
     evidence = (
-        f"{series.name} was lowest around {series.at(series.turn.row)} ({series.shown(series.low)}) and has risen to "
+        f"{series.name} was lowest around {series.at(series.onset)} ({series.shown(lowest)}) and has risen to "
         f"{series.shown(series.level(1.0))} by {series.at(-1)}"
     )
     if series.mode == "max":
@@ -202,7 +227,9 @@ def overfitting(case: Case) -> Finding | None:
 def not_learning(case: Case) -> Finding | None:
     """The metric never gets better than at the start by more than its noise, or the accuracy stays at chance."""
     series, accuracy, training = case.metric, case.accuracy, case.training
-    if len(series.y) < 2 or (accuracy is not None and -accuracy.low >= LEARNED):
+    if case.nothing_gained:
+        return _never_better(series)
+    if len(series.y) < 2 or case.has_learned:
         return None
     if training is not None and accuracy is None and training.level(0.25) - training.level(1.0) > 4 * training.error:
         return None  # something is learned, if not what validation asks for
@@ -218,6 +245,20 @@ def not_learning(case: Case) -> Finding | None:
     if accuracy is not None and chance:
         evidence += f"; {accuracy.name} stays at {accuracy.shown(accuracy.level(1.0))}"
     return Finding(kind=DiagnosisVerdict.NOT_LEARNING.value, strength=how, evidence=evidence + ".")
+
+
+def _never_better(series: Series) -> Finding:
+    worse = "below" if series.mode == "min" else "above"
+    evidence = (
+        f"{series.name} was {series.shown(series.start)} before training and has never been {worse} that: it is "
+        f"{series.shown(series.level(1.0))} at {series.at(-1)}"
+    )
+    return Finding(kind=DiagnosisVerdict.NOT_LEARNING.value, strength=1.0, evidence=f"{evidence}{alone(series)}.")
+
+
+def alone(series: Series) -> str:
+    """Return what is to be said where there is one row only."""
+    return "" if len(series.y) > 1 else ", the only row: one row does not show how training goes on"
 
 
 def too_slow(case: Case) -> Finding | None:

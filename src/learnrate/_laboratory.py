@@ -183,7 +183,13 @@ class Laboratory:
         """Return a trial with its diagnosis, where it has a curve to read one from."""
         if not len(trial.curve) or self.metric not in trial.curve.metrics:
             return trial
-        diagnosis = diagnose(trial.curve, metric=self.metric, mode=self.mode, untrained=self.untrained_value)
+        diagnosis = diagnose(
+            trial.curve,
+            metric=self.metric,
+            mode=self.mode,
+            untrained=self.untrained_value,
+            num_validation_samples=getattr(self.problem, "num_validation_samples", None),
+        )
         return msgspec.structs.replace(trial, diagnosis=diagnosis)
 
     def best_weights(self, trial: Trial) -> Snapshot | None:

@@ -36,6 +36,7 @@ class Trainable(Protocol):
 
     - `learning_rate: float | None`, the rate that the user has set, to compare the answer with;
     - `evaluation_steps: float`, what one `evaluate` costs in training steps (0 where absent);
+    - `num_validation_samples: int | None`, how many samples an `evaluate` is a mean over, to tell noise from trouble;
     - `begin(learning_rate, epochs, seed)`, called after the restore that starts a fresh training: reseed whatever
       draws random numbers (shuffling, dropout, augmentation), so that a training depends on its seed alone;
     - `describe() -> Mapping[str, str | int | float]`, what makes this problem this problem, so that a study folder

@@ -186,6 +186,14 @@ class TorchTrainable:
                     self._evaluation_steps = num_samples(self.validation_data) / per_step / 3
         return self._evaluation_steps
 
+    @property
+    def num_validation_samples(self) -> int | None:
+        """How many samples an evaluation is a mean over; None where nothing is validated."""
+        if self.validation_data is None:
+            return None
+        with self._randomness.preserved():
+            return round(num_samples(self.validation_data))
+
     def begin(self, learning_rate: float, epochs: float, seed: int) -> None:
         """Begin a fresh training: seed every generator, and go to the start of the data."""
         del learning_rate, epochs
