@@ -166,6 +166,7 @@ def test_the_command_line_answers_for_help_without_loading_a_framework():
 
 def test_the_public_names_are_these():
     assert sorted(learnrate.__all__) == [
+        "CommandTrainable",
         "Diagnosis",
         "FunctionTrainable",
         "JaxTrainable",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from learnrate._report import report
     from learnrate._select import select
     from learnrate._sweep import sweep
+    from learnrate.adapters.command import CommandTrainable
     from learnrate.adapters.function import FunctionTrainable
     from learnrate.adapters.jax import JaxTrainable
     from learnrate.adapters.sklearn import SklearnTrainable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CommandTrainable",
     "Diagnosis",
     "FunctionTrainable",
     "JaxTrainable",
@@ -63,6 +65,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CommandTrainable": "learnrate.adapters.command",
     "Diagnosis": "learnrate.results",
     "FunctionTrainable": "learnrate.adapters.function",
     "JaxTrainable": "learnrate.adapters.jax",

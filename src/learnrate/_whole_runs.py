@@ -53,11 +53,9 @@ class WholeRuns:
         self.high = math.log10(high)
         self._start = self._on_grid(math.log10(guess))
         self._trials: dict[tuple[int, float], Trial] = {}
-        short = lab.steps(REFINE)
+        short = min(max(lab.steps(REFINE), getattr(lab.problem, "telling_epochs", 1)), lab.total_steps)
         spare = (self._left(0.0) - lab.training_cost(0, lab.total_steps)) / lab.training_cost(0, short)
         takes_epochs = bool(getattr(lab.problem, "takes_epochs", False))
-        # a command is asked for all its epochs first, since most scripts turn out to tell each of them
-        self._in_full = bool(getattr(lab.problem, "begins_in_full", False))
         self._short = short if takes_epochs and spare >= FEWEST_SHORT else lab.total_steps
 
     def applies(self) -> bool:
@@ -66,11 +64,17 @@ class WholeRuns:
         comes_whole = getattr(problem, "comes_whole", None)
         if comes_whole is None:
             return False
-        steps = self.lab.total_steps if self._in_full else self._short
-        segment = self.lab.segment_of(10**self._start, steps, _stage(steps, self.lab.total_steps), whole=True)
+        learning_rate, steps, total = 10**self._start, self._short, self.lab.total_steps
+        segment = self.lab.segment_of(learning_rate, steps, _stage(steps, total), whole=True)
         if study is not None and study.recall(segment.key) is not None:
             return True
-        return bool(comes_whole(10**self._start, steps, self.lab.seed))
+        whole = bool(comes_whole(learning_rate, steps, self.lab.seed))
+        if not whole and steps < total:  # what was begun is no beginning of a full training
+            release = getattr(problem, "let_go", None)
+            if release is not None:
+                release(learning_rate)
+            self.lab.spent += self.lab.training_cost(0, int(getattr(problem, "epochs_to_tell", 0)))
+        return whole
 
     def answer(self, settings: dict[str, Any], started: float) -> Recommendation:
         """Train until the budget is spent, and say what the trials show."""
@@ -95,8 +99,6 @@ class WholeRuns:
 
     def _run(self) -> Trial | None:
         total, start = self.lab.total_steps, self._start
-        if self._in_full and self._affordable(total, 0.0):
-            self._train(start, total)
         if self._short < total:
             self.lab.announce("searching by short trainings, each begun anew")
             self._search(self._short, start, DECADE, self.lab.training_cost(0, total))
@@ -195,7 +197,9 @@ class WholeRuns:
         x = math.log10(winner.learning_rate)
         points = self._points(winner)
         broken = [place for place, loss in points if place > x and math.isinf(loss)]
-        return fit_bowl(points, bottom=x, untrained=self.lab.untrained_value, cliff=min(broken, default=math.inf))
+        # the way that training makes, not how large a loss may get where it breaks
+        slowest = max(loss for place, loss in points if place <= x and math.isfinite(loss))
+        return fit_bowl(points, bottom=x, untrained=slowest, cliff=min(broken, default=math.inf))
 
     def _is_close(self, bowl: Bowl, winner: Trial) -> bool:
         """Return whether the best has neighbours near enough on both sides to tell what is within 1 % of it."""

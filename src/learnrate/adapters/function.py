@@ -100,7 +100,7 @@ class FunctionTrainable:
         self._function = train
         self._name = name_of(train)
         self._passed = passed_arguments(train, self._name)
-        self._whole = None if not is_generator_function(train) else False
+        self._whole: bool | None = False if is_generator_function(train) else None
         self._now = FunctionSnapshot()
         self._held: dict[Run, _Held] = {}
         self._schedule: ScheduleMaker = constant
