@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 import learnrate
 from learnrate import cli
-from learnrate._load import Source, as_problem, loaded, own_traceback
+from learnrate._load import Source, as_problem, kept_in, loaded, own_traceback
 from learnrate._progress import PlainLines
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, StudyDamagedError, UnsupportedProblemError
@@ -345,14 +345,14 @@ def test_what_a_study_trains_is_kept_whole_and_read_with_care(folder):
     study = folder / "kept"
     study.mkdir()
     Source.parse("train.py:build").keep_in(study)
-    assert Source.kept_in(study) == Source(folder / "train.py", "build")
+    assert kept_in(study) == Source(folder / "train.py", "build")
     (folder / "train.py").rename(folder / "moved.py")
     with pytest.raises(InvalidArgumentError, match="no longer there"):
-        Source.kept_in(study)
+        kept_in(study)
     for damaged in ("", "[]", '{"problem": 3}', '{"problem": "train.py:build", "run": "rm"}'):
         (study / "cli.json").write_text(damaged)
         with pytest.raises(StudyDamagedError, match="cannot be read"):
-            Source.kept_in(study)
+            kept_in(study)
 
 
 @pytest.mark.parametrize("verb", ["resume", "report", "status"])

@@ -19,7 +19,7 @@ from learnrate.errors import InvalidArgumentError, StudyDamagedError, Unsupporte
 from learnrate.training import Trainable, require_trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from types import ModuleType
 
 
@@ -55,28 +55,38 @@ class Source(NamedTuple):
 
     def keep_in(self, study: Path) -> None:
         """Write into a study's folder what it trains, so that it can be resumed without being told."""
-        partial = study / f".{_KEPT}"
-        partial.write_bytes(msgspec.json.encode(_Kept(problem=str(self))))
-        partial.replace(study / _KEPT)
+        _keep(_Kept(problem=str(self)), study)
 
-    @classmethod
-    def kept_in(cls, study: Path) -> Self:
-        """Read what a study trains.
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A command that trains: its words, where its metrics are, and the folder it was given in."""
+
+    command: list[str]
+    log: str | None = None
+    pattern: str | None = None
+    timeout: float | None = None
+    cwd: str | None = None
+    folder: str = ""
+
+    def __str__(self) -> str:
+        return shlex.join(self.command)
+
+    def keep_in(self, study: Path) -> None:
+        """Write into a study's folder what it trains, so that it can be resumed without being told."""
+        _keep(self, study)
+
+    def problem(self) -> Trainable:
+        """Return what it trains.
 
         Raises:
-            InvalidArgumentError: If that is not written there, or the file is no longer where it was.
-            StudyDamagedError: If it cannot be read.
+            InvalidArgumentError: If it cannot be run.
         """
-        path = study / _KEPT
-        again = f"say what it trains: learnrate resume {shlex.quote(str(study))} FILE.py:NAME"
-        if not path.is_file():
-            raise InvalidArgumentError(f"{study} was not begun from a shell; {again}")
-        try:
-            return cls.parse(msgspec.json.decode(path.read_bytes(), type=_Kept).problem)
-        except msgspec.MsgspecError as error:
-            raise StudyDamagedError(f"{path} cannot be read ({error}); {again}") from error
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"{study} trains a file that is no longer there ({error}); {again}") from error
+        from learnrate.adapters.command import CommandTrainable
+
+        folder = (self.folder or str(Path.cwd())).replace("{", "{{").replace("}", "}}")
+        anywhere = self.cwd is not None and (Path(self.cwd).is_absolute() or self.cwd.startswith("{out}"))
+        cwd = self.cwd if anywhere else str(Path(folder) / (self.cwd or ""))
+        return CommandTrainable(self.command, log=self.log, pattern=self.pattern, timeout=self.timeout, cwd=cwd)
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,9 +96,51 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 _KEPT = "cli.json"
 
 
+def parsed(words: Sequence[str], **options: Any) -> Source | Command:
+    """Read what a person names: FILE.py:NAME, or the words of a command with the options that tell of its metrics.
+
+    Raises:
+        InvalidArgumentError: If it is neither.
+    """
+    if len(words) == 1 and "{learning_rate}" not in words[0]:
+        given = [f"--{name}" for name, value in options.items() if value is not None]
+        if given:
+            raise InvalidArgumentError(f"{', '.join(given)} tells of a command, and {words[0]} is none: leave it out")
+        return Source.parse(words[0])
+    return Command(command=list(words), folder=str(Path.cwd()), **options)
+
+
+def kept_in(study: Path) -> Source | Command:
+    """Read what a study trains.
+
+    Raises:
+        InvalidArgumentError: If that is not written there, or the file is no longer where it was.
+        StudyDamagedError: If it cannot be read.
+    """
+    path = study / _KEPT
+    again = f"say what it trains: learnrate resume {shlex.quote(str(study))} FILE.py:NAME"
+    if not path.is_file():
+        raise InvalidArgumentError(f"{study} was not begun from a shell; {again}")
+    written = path.read_bytes()
+    try:
+        if b'"command"' in written:
+            return msgspec.json.decode(written, type=Command)
+        return Source.parse(msgspec.json.decode(written, type=_Kept).problem)
+    except msgspec.MsgspecError as error:
+        raise StudyDamagedError(f"{path} cannot be read ({error}); {again}") from error
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{study} trains a file that is no longer there ({error}); {again}") from error
+
+
+def _keep(what: _Kept | Command, study: Path) -> None:
+    partial = study / f".{_KEPT}"
+    partial.write_bytes(msgspec.json.encode(what))
+    partial.replace(study / _KEPT)
+
+
 @contextlib.contextmanager
-def loaded(source: Source) -> Generator[Trainable]:
-    """Run the file, and give the problem that it names.
+def loaded(source: Source | Command) -> Generator[Trainable]:
+    """Run the file, and give the problem that it names; or the problem that a command is.
 
     The file's folder leads `sys.path` until the work is done, as it does for `python FILE.py`: training may import
     its neighbours late, and from other processes.
@@ -98,6 +150,9 @@ def loaded(source: Source) -> Generator[Trainable]:
         UnsupportedProblemError: If what the name stands for cannot be trained.
         Exception: Whatever the file itself raises.
     """
+    if isinstance(source, Command):
+        yield source.problem()
+        return
     name = source.file.stem
     if name in sys.modules or name in sys.stdlib_module_names:
         name = f"_learnrate_{name}"

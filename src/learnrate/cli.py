@@ -18,7 +18,7 @@ import msgspec
 
 import learnrate
 from learnrate import errors
-from learnrate._load import Source, loaded, own_traceback
+from learnrate._load import Command, Source, kept_in, loaded, own_traceback, parsed
 from learnrate._progress import shown
 from learnrate._standing import RESULTS, Result, best_so_far, result_of, standing_of
 from learnrate.results import Recommendation, Sweep
@@ -29,6 +29,7 @@ from learnrate.training import EventKind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from learnrate._diagnose_command import Answer
     from learnrate.results import Trial
     from learnrate.schedules import ScheduleMaker
     from learnrate.training import Event
@@ -83,7 +84,13 @@ def _options(*options: Callable[..., Any]) -> Callable[[Any], Any]:
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
-_problem = click.argument("problem", callback=_as_source, metavar="FILE.py:NAME")
+_problem = _options(
+    click.argument("problem", nargs=-1, required=True, metavar="FILE.py:NAME | -- COMMAND..."),
+    click.option("--log", help="The file in which a command writes its metrics, as in {out}/log.csv."),
+    click.option("--pattern", help="What finds a command's metrics in a line of its output: a regular expression."),
+    click.option("--timeout", type=float, help="The seconds that a command may take for an epoch."),
+    click.option("--cwd", help="The folder to run a command in, such as {out}."),
+)
 _output = _options(
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, alone on standard output."),
     click.option("--report", type=_FILE, help="Write the result as one HTML file."),
@@ -113,7 +120,7 @@ _scheduled = _options(
 class _Request(NamedTuple):
     """What a command was asked beside the verb's own settings."""
 
-    problem: Source
+    problem: Source | Command
     study: Path | None
     report: Path | None
     as_json: bool
@@ -125,8 +132,13 @@ class _Request(NamedTuple):
 @click.option("--budget", default=2.0, show_default=True, help="What may be spent, in full training runs.")
 @_range
 @_kept
-def select(problem: Source, study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
-    """Find the learning rate to use, and how sure that is."""
+def select(study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
+    """Find the learning rate to use, and how sure that is.
+
+    What is trained is a name in a Python file, or any command with {learning_rate} in it, as in:
+    learnrate select --epochs 20 -- python train.py --lr {learning_rate} --epochs {epochs}
+    """
+    problem, settings = _problem_of(settings)
     _work("select", _with_schedule(settings), _Request(problem, study, report, as_json))
 
 
@@ -136,8 +148,9 @@ def select(problem: Source, study: Path | None, as_json: bool, report: Path | No
 @_scheduled
 @click.option("--refine", type=click.IntRange(min=0), default=0, show_default=True, help="Trainings around the best.")
 @_kept
-def sweep(problem: Source, study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
+def sweep(study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
     """Train once at each of several learning rates, and compare."""
+    problem, settings = _problem_of(settings)
     _work("sweep", _with_schedule(settings), _Request(problem, study, report, as_json))
 
 
@@ -151,16 +164,49 @@ def sweep(problem: Source, study: Path | None, as_json: bool, report: Path | Non
 @click.option("--metric", default="loss", show_default=True, help="What to watch: loss, or a validation metric.")
 @_mode
 @_kept
-def range_test(problem: Source, study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
+def range_test(study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
     """Raise the learning rate over a few hundred steps, and say what the loss did."""
+    problem, settings = _problem_of(settings)
     _work("range_test", settings, _Request(problem, study, report, as_json))
+
+
+@main.command()
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--metric", help="The metric that decides; the validation loss, where there is one, unless told.")
+@click.option("--mode", type=click.Choice(["min", "max"]), help="What is better, where the metric's name does not say.")
+@click.option(
+    "--learning-rate",
+    "learning_rates",
+    callback=_as_rates,
+    multiple=True,
+    help="Each file's learning rate, in order, as in 1e-4,1e-3, where no column names it.",
+)
+@click.option("--num-validation-samples", type=click.IntRange(min=1), help="To tell what noise is normal.")
+@click.option("--chart", type=_FILE, help="Draw it: a file named .png, .svg or .html.")
+@_output
+def diagnose(files: tuple[Path, ...], as_json: bool, report: Path | None, chart: Path | None, **settings: Any) -> None:
+    """Say what learning curves in logs show and, given several learning rates, which to use."""
+    from learnrate._diagnose_command import answer
+
+    for target in (report, chart):
+        if target is not None:
+            _require_writable(target)
+    found = answer(files, **settings)
+    click.echo(found.to_json() if as_json else str(found))
+    if chart is not None:
+        found.chart().save(str(chart))
+        _say(f"chart: {chart}")
+    if report is not None:
+        _write_report(found, report)
+    if not found.has_answer:
+        sys.exit(_NO_ANSWER)
 
 
 @main.command()
 @click.argument("study", type=_FOLDER)
 @click.argument("problem", callback=_as_source, metavar="[FILE.py:NAME]", required=False)
 @_output
-def resume(study: Path, problem: Source | None, as_json: bool, report: Path | None) -> None:
+def resume(study: Path, problem: Source | Command | None, as_json: bool, report: Path | None) -> None:
     """Go on with an interrupted study: nothing that is finished is trained again.
 
     FILE.py:NAME is needed where the file has moved since, or where the study was begun from Python.
@@ -178,7 +224,7 @@ def resume(study: Path, problem: Source | None, as_json: bool, report: Path | No
             f"{study} is a study of {verb}, which this command does not know: resume it from Python"
         )
     if problem is None:
-        problem = Source.kept_in(study)
+        problem = kept_in(study)
     remade: dict[str, Any] = {}
     if "schedule" in settings:
         remade["schedule"] = _same_schedule(settings["schedule"], study)
@@ -272,6 +318,13 @@ class _Watch:
         return lines
 
 
+def _problem_of(settings: dict[str, Any]) -> tuple[Source | Command, dict[str, Any]]:
+    """Take from the settings what is trained."""
+    told = ("log", "pattern", "timeout", "cwd")
+    problem = parsed(settings["problem"], **{name: settings[name] for name in told})
+    return problem, {name: value for name, value in settings.items() if name not in ("problem", *told)}
+
+
 def _with_schedule(settings: dict[str, Any]) -> dict[str, Any]:
     """Turn the options that say the schedule into its maker."""
     own = {name: settings[name] for name in ("warmup_fraction", "final_fraction") if settings[name] is not None}
@@ -302,7 +355,7 @@ def _require_writable(path: Path) -> None:
         raise errors.InvalidArgumentError(f"cannot write {path}: no permission: name another file")
 
 
-def _write_report(result: Result, path: Path) -> None:
+def _write_report(result: Result | Answer, path: Path) -> None:
     _require_writable(path)
     try:
         _say(f"report: {result.report(path)}")
