@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from learnrate._diagnose import diagnose, to_curve
-from learnrate._metric_names import canonical, mode_of
+from learnrate._metric_names import canonical, deciding, mode_of
 from learnrate._trends import noise
 from learnrate.errors import InvalidArgumentError, UnknownMetricError
 from learnrate.logs import Log, read
@@ -49,8 +49,8 @@ def compare(
     Args:
         logs: What `learnrate.logs.read` returned, paths of logs, or trials; or a mapping from learning rates to
             learning curves, dicts of lists or Keras's `History` objects; or a `Sweep`. Each with its learning rate.
-        metric: The metric that decides, by default the sweep's or "val_loss". Where no log has "val_loss" the training
-            loss takes its place, with a warning.
+        metric: The metric that decides; by default the sweep's, or the validation loss, else another validation
+            metric, else the training loss, with a warning.
         mode: Whether smaller or larger is better; by default what the metric's name says.
         num_validation_samples: As in `learnrate.diagnose`.
 
@@ -72,7 +72,7 @@ def compare(
     for log in logs:
         if log.learning_rate is None:
             raise InvalidArgumentError(f"{log.path} names no learning rate: read it with learning_rate=…")
-    metric, warnings = _metric_of(logs, canonical(metric or "val_loss"))
+    metric, warnings = _metric_of(logs, metric)
     mode = mode or mode_of(metric)
     trials = [_trial(number, log, metric, mode, num_validation_samples) for number, log in enumerate(logs)]
     horizon = max(trial.epochs for trial in trials)
@@ -131,12 +131,14 @@ def _sign(mode: Mode) -> float:
     return 1.0 if mode == "min" else -1.0
 
 
-def _metric_of(logs: Sequence[Log], metric: str) -> tuple[str, list[str]]:
-    if metric == "val_loss" and not any(metric in log.curve.metrics for log in logs):
+def _metric_of(logs: Sequence[Log], asked: str | None) -> tuple[str, list[str]]:
+    known = dict.fromkeys(name for log in logs for name in log.curve.metrics)
+    metric = asked if asked in known else canonical(asked or deciding(known) or "val_loss")
+    told: list[str] = []
+    if metric == "val_loss" and metric not in known:
         metric = "loss"
+    if asked in {None, "val_loss"} and metric == "loss":
         told = ["no log has a validation loss: the training loss decides, which says nothing about overfitting"]
-    else:
-        told = []
     for log in logs:
         if metric not in log.curve.metrics:
             known = ", ".join(sorted(log.curve.metrics)) or "none at all"

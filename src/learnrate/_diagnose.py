@@ -86,7 +86,7 @@ def diagnose(
         ('overfitting', 3.0, 3.0)
     """
     known = _checked(_curve_of(curve))
-    metric = _metric_of(known, metric)
+    metric = metric_of(known, metric)
     mode = mode or mode_of(metric)
     if mode not in {"min", "max"}:
         raise InvalidArgumentError(f'mode is {mode!r}: it must be "min" or "max"')
@@ -174,7 +174,12 @@ def _checked(curve: LearningCurve) -> LearningCurve:
     return LearningCurve(epochs=curve.epochs.astype(np.float64, copy=False), metrics=metrics)
 
 
-def _metric_of(curve: LearningCurve, metric: str | None) -> str:
+def metric_of(curve: LearningCurve, metric: str | None) -> str:
+    """Return the name under which a curve has a metric; the one that decides where None is asked for.
+
+    Raises:
+        UnknownMetricError: If the curve has no such metric, or none whose name is known.
+    """
     if metric is None:
         chosen = deciding(curve.metrics)
         if chosen is None:

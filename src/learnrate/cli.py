@@ -83,6 +83,7 @@ def _options(*options: Callable[..., Any]) -> Callable[[Any], Any]:
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_PICTURES = (".png", ".svg", ".html", ".pdf", ".json")
 
 _problem = _options(
     click.argument("problem", nargs=-1, required=True, metavar="FILE.py:NAME | -- COMMAND..."),
@@ -188,6 +189,8 @@ def diagnose(files: tuple[Path, ...], as_json: bool, report: Path | None, chart:
     """Say what learning curves in logs show and, given several learning rates, which to use."""
     from learnrate._diagnose_command import answer
 
+    if chart is not None and chart.suffix.lower() not in _PICTURES:
+        raise errors.InvalidArgumentError(f"--chart {chart}: name a file that ends in {', '.join(_PICTURES)}")
     for target in (report, chart):
         if target is not None:
             _require_writable(target)

@@ -19,6 +19,7 @@ except ImportError as error:
     raise MissingExtraError("PyTorch is not installed; run: pip install learnrate[torch]") from error
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -186,7 +187,7 @@ class TorchTrainable:
                     self._evaluation_steps = num_samples(self.validation_data) / per_step / 3
         return self._evaluation_steps
 
-    @property
+    @functools.cached_property
     def num_validation_samples(self) -> int | None:
         """How many samples an evaluation is a mean over; None where nothing is validated."""
         if self.validation_data is None:
