@@ -182,6 +182,7 @@ def test_the_public_names_are_these():
         "Verdict",
         "__version__",
         "charts",
+        "compare",
         "diagnose",
         "logs",
         "range_test",

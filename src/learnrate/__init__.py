@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from learnrate import charts, logs, schedules, stopping, testing
+    from learnrate._compare import compare
     from learnrate._diagnose import diagnose
     from learnrate._range_test import range_test
     from learnrate._report import report
@@ -53,6 +54,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "charts",
+    "compare",
     "diagnose",
     "logs",
     "range_test",
@@ -79,6 +81,7 @@ _HOMES = {
     "Trial": "learnrate.results",
     "TrialState": "learnrate.results",
     "Verdict": "learnrate.results",
+    "compare": "learnrate._compare",
     "diagnose": "learnrate._diagnose",
     "range_test": "learnrate._range_test",
     "report": "learnrate._report",

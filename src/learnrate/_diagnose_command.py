@@ -146,6 +146,7 @@ def answer(
     if all(log.learning_rate is not None for log in found):
         comparison = compare(found, metric=metric, mode=mode, num_validation_samples=num_validation_samples)
         metric, mode = comparison.metric, comparison.mode
+        found.sort(key=lambda log: log.learning_rate or 0.0)
     return Answer(found, [_record(log, metric, mode, num_validation_samples) for log in found], comparison)
 
 
