@@ -18,6 +18,7 @@ import numpy as np
 from learnrate._diagnose import diagnose
 from learnrate._paused import Paused
 from learnrate._shelf import Shelf
+from learnrate._untrained import estimated
 from learnrate.curves import Array, LearningCurve, Mode
 from learnrate.engines.local import LocalEngine
 from learnrate.errors import TrialFailedError, UnknownMetricError
@@ -80,6 +81,7 @@ class Laboratory:
         self.trials: list[Trial] = []
         self.warnings: list[str] = list(getattr(problem, "warnings", ()))
         self.untrained: dict[str, float] = {}
+        self.estimates_untrained = False
         self.spent = 0.0
         self.total_steps = epochs * problem.steps_per_epoch
         self.study = study
@@ -119,7 +121,13 @@ class Laboratory:
 
     @property
     def untrained_value(self) -> float | None:
-        """The deciding metric before training, None where it is not known or not finite."""
+        """The deciding metric before training: evaluated, or estimated where that is asked for, else None."""
+        if self.metric not in self.untrained and self.estimates_untrained:
+            return estimated(self.trials, self.metric, self.mode)
+        return self._evaluated_untrained
+
+    @property
+    def _evaluated_untrained(self) -> float | None:
         value = self.untrained.get(self.metric)
         return None if value is None or not math.isfinite(value) else value
 
@@ -187,7 +195,7 @@ class Laboratory:
             trial.curve,
             metric=self.metric,
             mode=self.mode,
-            untrained=self.untrained_value,
+            untrained=self._evaluated_untrained,
             num_validation_samples=getattr(self.problem, "num_validation_samples", None),
         )
         return msgspec.structs.replace(trial, diagnosis=diagnosis)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from learnrate import _checks
 from learnrate._conclusion import conclude
 from learnrate._laboratory import Laboratory, open_study
@@ -115,9 +117,12 @@ def select(
             answer = whole.answer(settings, started)
         else:
             can_ramp = not getattr(problem, "constant_rate_only", False)
+            lab.estimates_untrained = not can_ramp  # a function's model cannot be evaluated before it trains
             policy = Policy(lab, low, high, getattr(problem, "learning_rate", None) or 1e-3, can_ramp=can_ramp)
             winner = policy.run()
             answer = conclude(lab, policy, winner, settings, time.perf_counter() - started)
+            if lab.estimates_untrained:
+                answer = msgspec.structs.replace(answer, untrained=None)
         if record is not None:
             record.set_result(answer.to_json())
     return answer
