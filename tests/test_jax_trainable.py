@@ -149,6 +149,22 @@ def test_state_and_dropout_follow_the_keys():
     assert not np.array_equal(runs[0], runs[1])
 
 
+def test_a_key_alone_gives_random_numbers_without_a_state():
+    def noisy(params, state, batch, key):
+        assert state is None
+        return loss_fn(params, batch) * (1 + 0.1 * jax.random.normal(key)), state
+
+    problem = JaxTrainable(PARAMS, noisy, optax.sgd, BATCHES, key=jax.random.key(3))
+    start = problem.snapshot()
+    runs = []
+    for seed in (0, 1, 0):
+        problem.restore(start)
+        problem.begin(0.01, 1, seed)
+        runs.append(problem.train(np.full(3, 1e-9))["loss"])
+    assert np.array_equal(runs[0], runs[2])
+    assert not np.isclose(runs[0], runs[1]).any()
+
+
 def test_a_metric_named_val_loss_replaces_the_loss_in_validation_alone():
     problem = JaxTrainable(PARAMS, loss_fn, optax.sgd, (X, Y), (X, Y), metrics={"val_loss": lambda params, batch: 7.0})
     assert problem.evaluate() == {"val_loss": pytest.approx(7.0)}

@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression, SGDClassifier, SGDRegressor
+from sklearn.linear_model import LogisticRegression, Perceptron, SGDClassifier, SGDRegressor
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.neural_network import BernoulliRBM, MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from learnrate._select import select
 from learnrate.adapters.sklearn import SklearnTrainable
@@ -44,6 +46,7 @@ def problems():
         "SGDClassifier": (SGDClassifier(learning_rate="constant", eta0=0.01), CLASSES),
         "SGDClassifier of two classes, averaged": (SGDClassifier(loss="log_loss", average=True), TWO),
         "SGDRegressor": (SGDRegressor(random_state=1), NUMBERS),
+        "Perceptron": (Perceptron(eta0=0.1), CLASSES),
     }
 
 
@@ -210,6 +213,8 @@ def test_no_warning_where_nothing_was_changed():
     ("estimator", "message"),
     [
         (LogisticRegression(), "no partial_fit"),
+        (make_pipeline(StandardScaler(), SGDClassifier()), "pass its last step, SGDClassifier"),
+        (BernoulliRBM(), "no predict"),
         (MLPClassifier(solver="lbfgs"), "lbfgs"),
         (MLPClassifier(early_stopping=True), "early_stopping=True"),
         (GaussianNB(), "learning_rate_parameter=, one of its numbers: var_smoothing"),
@@ -234,6 +239,9 @@ def test_an_estimator_that_cannot_be_stepped_is_refused(estimator, message):
         ({"validation_data": X}, r"pass a pair \(X, y\)"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"scoring": "accurracy"}, "'accurracy' is not a scorer"),
+        ({"scoring": len}, "scoring is a builtin_function_or_method: pass the name"),
+        ({"validation_data": (X[:, :3], NUMBERS)}, r"has the shape \(3,\), and one of X \(4,\)"),
+        ({"validation_data": (X[:0], NUMBERS[:0])}, "the validation X has the shape"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused(arguments, message):
@@ -244,6 +252,26 @@ def test_arguments_that_cannot_be_used_are_refused(arguments, message):
 def test_a_class_of_the_validation_that_is_never_trained_is_refused():
     with pytest.raises(InvalidArgumentError, match="maybe"):
         SklearnTrainable(SGDClassifier(), X, TWO, validation_data=(X[:1], np.array(["maybe"])))
+
+
+def test_classes_that_cannot_be_learned_are_refused():
+    with pytest.raises(InvalidArgumentError, match=r"the one class \['yes'\]"):
+        SklearnTrainable(SGDClassifier(), X, np.full(60, "yes"))
+    fitted = SGDClassifier().fit(X, TWO)
+    with pytest.raises(InvalidArgumentError, match=r"not learned: \['maybe'\]. It knows \['no', 'yes'\]"):
+        SklearnTrainable(fitted, X, np.where(NUMBERS > 1, "maybe", TWO))
+    with pytest.raises(UnsupportedProblemError, match="one class per sample"):
+        SklearnTrainable(MLPClassifier(), X, np.eye(2)[(NUMBERS > 0).astype(int)])
+
+
+def test_what_the_problem_is_does_not_change_from_one_object_to_the_next():
+    class Scaled(SGDRegressor):
+        def __init__(self, scale=np.abs, penalty="l2", eta0=0.1):
+            self.scale = scale
+            super().__init__(penalty=penalty, eta0=eta0)
+
+    problems = [SklearnTrainable(Scaled(scale), X, NUMBERS) for scale in (StandardScaler(), StandardScaler(), len)]
+    assert problems[0].describe() == problems[1].describe() != problems[2].describe()
 
 
 def test_a_parameter_that_is_no_number_is_refused():
