@@ -182,14 +182,14 @@ class _Jax:
         self._jax: Any = jax
         self._model, self._form = model, form
         self._compiled = not model.run_eagerly and bool(model.jit_compile)
+        # For the CPU XLA makes slower code of a convolution inside a loop, and rounds it otherwise.
+        self._loops = self._compiled and not (jax.default_backend() == "cpu" and _convolves(model))
         with _kept(model.metrics_variables):
             model.reset_metrics()
             self._fresh = [jax.numpy.array(value) for value in values_of(model.metrics_variables)]
         rate = model.optimizer.learning_rate
         self._rate = next(at for at, it in enumerate(model.optimizer.variables) if it is rate)
-        wrap = jax.jit if self._compiled else lambda function: function
-        self._train_block = wrap(lambda *arguments: self._block(self._train_step, *arguments))
-        self._test_block = wrap(lambda *arguments: self._block(self._test_step, *arguments))
+        self._train_block, self._test_block = map(self._block_of, (self._train_step, self._test_step))
 
     def train(self, pieces: list[Piece], rates: FloatArray) -> Report:
         model = self._model
@@ -219,8 +219,9 @@ class _Jax:
     def _run(self, block: Any, carry: Any, piece: Piece, rates: FloatArray) -> Any:
         count = len(rates)
         # Samples of one's own come in blocks of any length, batches from elsewhere in two.
-        room = BLOCK if piece.rows.ndim > 1 and self._compiled else count
-        carry, report = block(carry, piece.leaves, _padded(piece.rows, room), _padded(rates, room), np.int32(count))
+        room = BLOCK if piece.rows.ndim > 1 else count
+        rates = _padded(rates.astype(keras.config.floatx()), room)
+        carry, report = block(carry, piece.leaves, _padded(piece.rows, room), rates, np.int32(count))
         return carry, {name: values[:count] for name, values in report.items()}
 
     def _train_step(self, carry: Any, batch: Any, rate: Any) -> tuple[Any, Any]:
@@ -235,34 +236,45 @@ class _Jax:
         logs, state = self._model.test_step(carry, batch)
         return list(state), logs
 
-    def _block(self, step: Any, carry: Any, leaves: Any, rows: Any, rates: Any, count: Any) -> Any:
+    def _block_of(self, step: Any) -> Any:
+        """Return what makes the first `count` steps: one compiled loop, or a loop over a step, compiled or not."""
         jax = self._jax
         numpy = jax.numpy
-        rates = numpy.asarray(rates, keras.config.floatx())
-        rows = numpy.asarray(rows)
 
-        def made(carry: Any, at: Any) -> tuple[Any, dict[str, Any]]:
-            leaves_at = [leaf.at[rows[at]].get(mode="promise_in_bounds") for leaf in leaves]
-            new, logs = step(carry, self._form.pack(leaves_at), rates[at])
-            same = jax.tree.map(lambda value, old: numpy.asarray(value, old.dtype), tuple(new), tuple(carry))
+        def made(carry: Any, leaves: Any, rows: Any, rates: Any, at: Any) -> tuple[Any, dict[str, Any]]:
+            batch = [leaf.at[rows[at]].get(mode="promise_in_bounds") for leaf in leaves]
+            # What is fused across a step's edges is rounded otherwise than in a step by itself.
+            carry, batch, rate = jax.lax.optimization_barrier((tuple(carry), batch, rates[at]))
+            new, logs = step(carry, self._form.pack(batch), rate)
+            same = jax.tree.map(lambda value, old: numpy.asarray(value, old.dtype), tuple(new), carry)
             return same, {name: numpy.reshape(it, ()) for name, it in scalars(logs).items()}
 
-        def body(at: Any, looped: Any) -> Any:
-            new, report = made(looped[0], at)
-            return new, {name: values.at[at].set(report[name]) for name, values in looped[1].items()}
+        def looped(carry: Any, leaves: Any, rows: Any, rates: Any, count: Any) -> Any:
+            def body(at: Any, state: Any) -> Any:
+                new, report = made(state[0], leaves, rows, rates, at)
+                return new, {name: values.at[at].set(report[name]) for name, values in state[1].items()}
 
-        if not self._compiled:
-            return self._plain(made, carry, int(count))
-        logs = jax.eval_shape(made, carry, numpy.int32(0))[1]
-        room = {name: numpy.zeros(len(rates), it.dtype) for name, it in logs.items()}
-        return jax.lax.fori_loop(0, count, body, (tuple(carry), room))
+            logs = jax.eval_shape(made, carry, leaves, rows, rates, numpy.int32(0))[1]
+            room = {name: numpy.zeros(len(rates), it.dtype) for name, it in logs.items()}
+            return jax.lax.fori_loop(0, count, body, (tuple(carry), room))
 
-    def _plain(self, made: Any, carry: Any, count: int) -> Any:
-        reports: list[Any] = []
-        for at in range(count):
-            carry, report = made(carry, at)
-            reports.append(report)
-        return carry, {name: np.array([float(it[name]) for it in reports]) for name in reports[0]}
+        one = jax.jit(made, donate_argnums=0) if self._compiled else made
+
+        def repeated(carry: Any, leaves: Any, rows: Any, rates: Any, count: Any) -> Any:
+            rows, rates = numpy.asarray(rows), numpy.asarray(rates)
+            carry = jax.tree.map(numpy.copy, tuple(carry))  # the model's own values are not given away
+            reports: list[Any] = []
+            for at in range(int(count)):
+                carry, report = one(carry, leaves, rows, rates, np.int32(at))
+                reports.append(report)
+            found = jax.device_get(reports)
+            return carry, {name: np.array([it[name] for it in found]) for name in found[0]}
+
+        return jax.jit(looped) if self._loops else repeated
+
+
+def _convolves(model: Any) -> bool:
+    return any("Conv" in type(layer).__name__ for layer in model._flatten_layers())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # layers alone has the outermost only
 
 
 class _Eager:
