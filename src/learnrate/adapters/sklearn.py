@@ -64,8 +64,8 @@ class SklearnTrainable:
 
     Args:
         estimator: MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor, or any other with `partial_fit` and a
-            parameter for the learning rate.
-        X: Samples, an array, sparse matrix or data frame of shape (samples, features).
+            parameter for the learning rate; or a skorch net, whose losses are those that it reports itself.
+        X: Samples, an array, sparse matrix or data frame of shape (samples, features); for a net of any shape.
         y: Targets: classes, one per sample, or numbers.
         validation_data: `(X, y)` for `evaluate`; None splits a part off the samples.
         validation_fraction: The part that is split off, stratified by class, the same for every training; a tenth as
