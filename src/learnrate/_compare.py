@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -18,7 +18,7 @@ from learnrate.response import GOOD
 from learnrate.results import DiagnosisVerdict, Sweep, Trial, TrialState, Verdict, rate, short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from learnrate.curves import Mode
 
@@ -103,7 +103,7 @@ def compare(
 def _logs_of(given: Iterable[Log | Trial | str | Path] | Mapping[float, Any] | Sweep) -> list[Log]:
     if isinstance(given, Sweep):
         given = given.trials
-    elif isinstance(given, str | Path):
+    elif isinstance(given, str | Path) or not isinstance(given, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # a caller may pass anything
         given = [given]
     elif isinstance(given, Mapping):
         curves = cast("Mapping[float, Any]", given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -24,8 +24,6 @@ from learnrate.errors import InvalidArgumentError, UnknownMetricError
 from learnrate.results import Diagnosis, DiagnosisVerdict, Finding, Outlook
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from learnrate.curves import Array, Mode
 
 _WORTH_SAYING = 0.2
@@ -105,7 +103,7 @@ def diagnose(
 
 
 def _curve_of(curve: LearningCurve | Mapping[str, Any] | History | str | Path) -> LearningCurve:
-    if not isinstance(curve, str | PathLike):
+    if not isinstance(curve, str | Path):
         return to_curve(curve)
     from learnrate import logs  # a log is a file: only where one is given
 

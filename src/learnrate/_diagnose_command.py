@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from learnrate.curves import Mode
     from learnrate.logs import Log
-    from learnrate.results import Sweep
+    from learnrate.results import Diagnosis, Sweep
 
 
 class CurveRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,16 +142,18 @@ def answer(
         )
     rates = list(learning_rates) or [None] * len(files)
     found = [log for file, each in zip(files, rates, strict=True) for log in logs.read(file, learning_rate=each)]
-    comparison = None
-    if all(log.learning_rate is not None for log in found):
-        comparison = compare(found, metric=metric, mode=mode, num_validation_samples=num_validation_samples)
-        metric, mode = comparison.metric, comparison.mode
-        found.sort(key=lambda log: log.learning_rate or 0.0)
-    return Answer(found, [_record(log, metric, mode, num_validation_samples) for log in found], comparison)
+    settings = {"num_validation_samples": num_validation_samples}
+    if any(log.learning_rate is None for log in found):
+        said = [diagnose(log.curve, metric=metric, mode=mode, **settings) for log in found]
+        return Answer(found, [_record(log, each, metric, mode) for log, each in zip(found, said, strict=True)], None)
+    found.sort(key=lambda log: log.learning_rate or 0.0)
+    both = compare(found, metric=metric, mode=mode, **settings)
+    diagnosed = zip(found, both.trials, strict=True)
+    records = [_record(log, trial.diagnosis, both.metric, both.mode) for log, trial in diagnosed if trial.diagnosis]
+    return Answer(found, records, both)
 
 
-def _record(log: Log, metric: str | None, mode: Mode | None, num_validation_samples: int | None) -> CurveRecord:
-    said = diagnose(log.curve, metric=metric, mode=mode, num_validation_samples=num_validation_samples)
+def _record(log: Log, said: Diagnosis, metric: str | None, mode: Mode | None) -> CurveRecord:
     name = metric_of(log.curve, metric)
     best = log.curve.best(name, mode or mode_of(name))
     return CurveRecord(
