@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -467,3 +468,111 @@ def test_on_a_terminal_the_display_is_alive_and_the_answer_stays_alone(folder):
     assert b"of 2 runs" in shown
     assert b"confirming at full length" in shown
     assert b"Traceback" not in shown
+
+
+# --- commands
+
+SCRIPT = """
+import argparse, math, sys
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, required=True)
+parser.add_argument("--epochs", type=int, default=8)
+options = parser.parse_args()
+if options.lr > 1:
+    sys.exit("out of memory")
+for epoch in range(1, options.epochs + 1):
+    print(f"epoch {epoch}: val_loss={math.log10(options.lr / 0.03) ** 2 + 1 / epoch}")
+"""
+ASKED = ("--", sys.executable, "script.py", "--lr", "{learning_rate}", "--epochs", "{epochs}")
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_select_asks_a_script_that_knows_nothing_of_it(script):
+    done = run("select", "--epochs", 8, "--json", *ASKED)
+    assert done.exit_code == 0, done.stderr
+    answer = learnrate.Recommendation.from_json(done.stdout)
+    command = [sys.executable, "script.py", "--lr", "{learning_rate}", "--epochs", "{epochs}"]
+    same = learnrate.select(learnrate.CommandTrainable(command), epochs=8)
+    assert same_but_for_time(answer.to_json(), same.to_json())
+    assert answer.learning_rate is not None
+    assert 0.003 < answer.learning_rate < 0.3
+
+
+def test_a_study_of_a_command_is_resumed_from_any_folder_without_being_told(script, monkeypatch):
+    arguments = ["--learning-rates", "0.01,0.1,3", "--epochs", "2", "--study", "kept", "--timeout", "60", *ASKED]
+    once = run("sweep", *arguments)
+    assert "out of memory" in once.stdout
+    assert re.search("failed$", once.stdout, re.MULTILINE)
+    assert kept_in(script / "kept").command == list(ASKED[1:])
+    monkeypatch.setattr(cli, "result_of", lambda _: None)
+    monkeypatch.chdir("/")
+    again = run("resume", script / "kept")
+    assert again.stdout == once.stdout
+    assert "going on with sweep of" in again.stderr
+
+
+def test_a_command_that_fails_is_no_answer_and_shows_the_end_of_its_output(script):
+    done = run("select", "--epochs", 8, *ASKED, "--momentum", "0.9")
+    assert done.exit_code == 1
+    assert "unrecognized arguments: --momentum 0.9" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["select", "--epochs", 2, "--", "python", "script.py", "--lr", "0.1"], r"has no \{learning_rate\}"),
+        (
+            ["select", "--epochs", 2, "--", "python", "script.py", "{lr}", "{learning_rate}"],
+            r"\{lr\}, which is not known",
+        ),
+        (["select", "--epochs", 2, "--", "no-such-program", "{learning_rate}"], "no program"),
+        (["select", "--epochs", 2, "--log", "log.csv", *ASKED], "would write the same log"),
+        (["select", "--epochs", 2, "--pattern", "(", *ASKED], "no regular expression"),
+        (["select", "--epochs", 2, "--timeout", "-1", *ASKED], "timeout"),
+        (["select", "--epochs", 2, "--timeout", "1", "script.py:build"], "--timeout tells of a command"),
+        (["select", "--epochs", 2, "--schedule", "cosine", *ASKED], "option of its own"),
+        (["select", "--epochs", 2, "--metric", "val_auc", *ASKED], "it gives val_loss"),
+        (["range-test", *ASKED], "constant learning rate only"),
+        (["select", "--epochs", 2], "Missing argument"),
+    ],
+)
+def test_commands_that_cannot_be_asked_are_wrong_usage(script, arguments, says):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert re.search(says, done.stderr)
+    assert done.stdout == ""
+
+
+def test_control_c_ends_the_script_too(script):
+    slow = SCRIPT.replace("print(f", "__import__('time').sleep(0.2); print(f")
+    writes = "import os\nwith open('pids', 'a') as pids: print(os.getpid(), file=pids)\n"
+    (script / "script.py").write_text(writes + slow)
+    with start("select", "--epochs", "400", *ASKED, stdout=-1, stderr=-1) as process:
+        while "epochs;" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        output, messages = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output == ""
+    assert "stopped\nbest so far" in messages
+    pids = [int(line) for line in (script / "pids").read_text().splitlines()]
+    assert pids
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_the_example_script_is_asked_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = Path(__file__).parent.parent / "examples" / "argparse_script.py"
+    asked = [sys.executable, example, "--lr", "{learning_rate}", "--epochs", "{epochs}"]
+    done = run("sweep", "--learning-rates", "1e-3", "--epochs", 2, "--json", "--", *asked)
+    result = learnrate.Sweep.from_json(done.stdout)
+    assert result.learning_rate == 1e-3
+    assert {"loss", "val_loss", "val_accuracy"} <= set(result.trials[0].curve.metrics)
