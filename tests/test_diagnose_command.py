@@ -210,6 +210,25 @@ def test_a_million_rows_are_answered_in_half_a_gigabyte(tmp_path):
     assert int(kilobytes) < 500_000
 
 
+# Stopping from the shell
+
+
+def test_a_sweep_from_the_shell_stops_early_and_is_resumed_with_the_same_rules(tmp_path):
+    (tmp_path / "problem.py").write_text(
+        "from learnrate.testing import QuadraticTrainable\n\n\ndef build():\n    return QuadraticTrainable(noise=0.4)\n"
+    )
+    settings = ["--learning-rates", "0.1,0.5", "--epochs", "60", "--patience", "6", "--reduce-patience", "2", "--json"]
+    study = ["--study", str(tmp_path / "study")]
+    done = CliRunner().invoke(cli.main, ["sweep", f"{tmp_path / 'problem.py'}:build", *settings, *study])
+    assert done.exit_code == 0, done.output
+    trials = json.loads(done.stdout)["trials"]
+    assert any(trial["epochs"] < 60 and trial["reductions"] for trial in trials)
+    again = CliRunner().invoke(cli.main, ["resume", str(tmp_path / "study"), "--json"])
+    assert json.loads(again.stdout)["trials"] == trials
+    rules = json.loads(done.stdout)["settings"]["stopping"]
+    assert [rule["rule"] for rule in rules] == ["EarlyStopping", "ReduceOnPlateau"]
+
+
 # What can be compared from Python
 
 

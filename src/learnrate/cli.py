@@ -23,7 +23,7 @@ from learnrate._progress import shown
 from learnrate._standing import RESULTS, Result, best_so_far, result_of, standing_of
 from learnrate.results import Recommendation, Sweep
 from learnrate.schedules import by_name
-from learnrate.stopping import from_settings
+from learnrate.stopping import EarlyStopping, ReduceOnPlateau, from_settings
 from learnrate.training import EventKind
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from learnrate._diagnose_command import Answer
     from learnrate.results import Trial
     from learnrate.schedules import ScheduleMaker
+    from learnrate.stopping import Rule
     from learnrate.training import Event
 
 _WRONG_USAGE = (
@@ -148,11 +149,15 @@ def select(study: Path | None, as_json: bool, report: Path | None, **settings: A
 @click.option("--learning-rates", callback=_as_rates, required=True, multiple=True, help="As in 1e-4,1e-3,1e-2.")
 @_scheduled
 @click.option("--refine", type=click.IntRange(min=0), default=0, show_default=True, help="Trainings around the best.")
+@click.option("--patience", type=click.IntRange(min=0), help="Stop a training after so many epochs without a gain.")
+@click.option("--reduce-patience", type=click.IntRange(min=0), help="Lower its rate after so many epochs without one.")
+@click.option("--reduce-factor", default=0.5, show_default=True, help="What the rate is lowered by.")
+@click.option("--min-delta", default=0.0, show_default=True, help="The least that counts as a gain.")
 @_kept
 def sweep(study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
     """Train once at each of several learning rates, and compare."""
     problem, settings = _problem_of(settings)
-    _work("sweep", _with_schedule(settings), _Request(problem, study, report, as_json))
+    _work("sweep", _with_stopping(_with_schedule(settings)), _Request(problem, study, report, as_json))
 
 
 @main.command()
@@ -333,6 +338,21 @@ def _with_schedule(settings: dict[str, Any]) -> dict[str, Any]:
     own = {name: settings[name] for name in ("warmup_fraction", "final_fraction") if settings[name] is not None}
     rest = {name: value for name, value in settings.items() if name not in ("warmup_fraction", "final_fraction")}
     return rest | {"schedule": by_name(settings["schedule"], **own)}
+
+
+def _with_stopping(settings: dict[str, Any]) -> dict[str, Any]:
+    """Turn the options that say when to stop and when to lower the rate into rules."""
+    rest = dict(settings)
+    patience, lower_after, factor, min_delta = map(
+        rest.pop, ("patience", "reduce_patience", "reduce_factor", "min_delta")
+    )
+    shared: dict[str, Any] = {"min_delta": min_delta, "mode": settings["mode"]}
+    rules: list[Rule] = []
+    if patience is not None:
+        rules.append(EarlyStopping(patience=patience, **shared))
+    if lower_after is not None:
+        rules.append(ReduceOnPlateau(patience=lower_after, factor=factor, **shared))
+    return rest | {"stopping": rules}
 
 
 def _same_schedule(described_as: dict[str, Any], study: Path) -> ScheduleMaker:
