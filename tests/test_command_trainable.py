@@ -21,6 +21,8 @@ from learnrate._select import select
 from learnrate._sweep import sweep
 from learnrate.adapters import function
 from learnrate.adapters._command_metrics import Epochs, Lines, Pattern, pairs_in
+from learnrate.adapters._command_process import unbroken
+from learnrate.adapters._command_run import CommandRun
 from learnrate.adapters._command_template import Template
 from learnrate.adapters.command import CommandTrainable
 from learnrate.errors import (
@@ -459,3 +461,36 @@ def test_outputs_without_a_study_are_gone_in_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     sweep(script(NUMBERED), [0.1], epochs=2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def control_c():
+    # a shell starts what it runs in the background with Ctrl-C ignored, the tests among them
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_control_c_waits_until_a_process_is_known(control_c):
+    reached = []
+
+    def start():
+        with unbroken():
+            signal.raise_signal(signal.SIGINT)
+            reached.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_process_that_was_torn_from_its_training_is_ended_with_the_others(tmp_path, monkeypatch, control_c):
+    problem = script(FAMILY, str(tmp_path / "pids"), epochs="0")
+    monkeypatch.setattr(CommandRun, "__init__", lambda *_: signal.raise_signal(signal.SIGINT))
+    problem.begin(0.5, 9, 0)
+    with pytest.raises(KeyboardInterrupt):
+        problem.train(np.array([0.5]))
+    assert wait_until(lambda: len(family(tmp_path / "pids")) == 2)
+    problem.close()
+    assert not [pid for pid in family(tmp_path / "pids") if alive(pid)]

@@ -7,16 +7,35 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
+    from types import FrameType
 
 GRACE = 3.0
 """Seconds that a command has for its own cleaning up when it is told to end."""
+
+
+@contextlib.contextmanager
+def unbroken() -> Generator[None]:
+    """Put Ctrl-C off to the end of the block: a process that is just being started would be lost."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C goes elsewhere
+        return
+    pressed: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda _, frame: pressed.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed and callable(before):
+            before(signal.SIGINT, pressed[0])
 
 
 class Warden:

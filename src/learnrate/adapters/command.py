@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from learnrate._checks import positive_number
 from learnrate.adapters._command_log import LogFile
 from learnrate.adapters._command_metrics import Pattern
-from learnrate.adapters._command_process import Process, Warden
+from learnrate.adapters._command_process import Process, Warden, unbroken
 from learnrate.adapters._command_run import Asked, CommandRun
 from learnrate.adapters._command_template import Template
 from learnrate.adapters.function import FunctionTrainable
@@ -93,6 +93,7 @@ class CommandTrainable(FunctionTrainable):
         self._folder: Path | None = None
         self._temporary: Path | None = None
         self._warden: Warden | None = None
+        self._started: list[Process] = []
         self.takes_epochs = any("epochs" in part.names for part in self._argv)
         self._require_a_log_of_its_own()
         self._require_program(command[0])
@@ -107,7 +108,10 @@ class CommandTrainable(FunctionTrainable):
         """End all commands; drop their outputs where no study keeps them."""
         try:
             super().close()
+            for process in self._started:  # one that Ctrl-C has torn from its training
+                process.end()
         finally:
+            self._started = []
             warden, self._warden = self._warden, None
             if warden is not None:
                 warden.close()
@@ -141,7 +145,9 @@ class CommandTrainable(FunctionTrainable):
         if self._warden is None:
             self._warden = Warden()
         argv = [part.filled(values) for part in self._argv]
-        process = Process(argv, cwd=cwd, env=self._environment, output=output, warden=self._warden)
+        with unbroken():
+            process = Process(argv, cwd=cwd, env=self._environment, output=output, warden=self._warden)
+            self._started = [process, *(each for each in self._started if each.exit_code() is None)]
         asked = Asked(learning_rate, epochs, self.takes_epochs, metric, self._timeout)
         run = CommandRun(process, output, log, self._pattern, asked)
         outcome = run.outcome() if self._whole is not False else None
