@@ -170,6 +170,7 @@ def test_the_public_names_are_these():
         "Diagnosis",
         "FunctionTrainable",
         "JaxTrainable",
+        "KerasTrainable",
         "LearningCurve",
         "RangeTest",
         "Recommendation",

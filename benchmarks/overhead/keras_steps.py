@@ -39,7 +39,9 @@ class Case:
         layers = keras.layers
         first = [layers.Conv2D(8, 3, activation="relu"), layers.BatchNormalization(), layers.Dropout(0.2)]
         body = [*first, layers.Flatten()] if self.convolutional else [layers.Dense(128, activation="relu")]
-        model = keras.Sequential([keras.Input(self.shape), *body, layers.Dense(64, activation="relu"), layers.Dense(10)])
+        model = keras.Sequential(
+            [keras.Input(self.shape), *body, layers.Dense(64, activation="relu"), layers.Dense(10)]
+        )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
         random = np.random.default_rng(0)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from learnrate.adapters.command import CommandTrainable
     from learnrate.adapters.function import FunctionTrainable
     from learnrate.adapters.jax import JaxTrainable
+    from learnrate.adapters.keras import KerasTrainable
     from learnrate.adapters.sklearn import SklearnTrainable
     from learnrate.adapters.torch import TorchTrainable
     from learnrate.curves import LearningCurve
@@ -42,6 +43,7 @@ __all__ = [
     "Diagnosis",
     "FunctionTrainable",
     "JaxTrainable",
+    "KerasTrainable",
     "LearningCurve",
     "RangeTest",
     "Recommendation",
@@ -71,6 +73,7 @@ _HOMES = {
     "Diagnosis": "learnrate.results",
     "FunctionTrainable": "learnrate.adapters.function",
     "JaxTrainable": "learnrate.adapters.jax",
+    "KerasTrainable": "learnrate.adapters.keras",
     "LearningCurve": "learnrate.curves",
     "RangeTest": "learnrate.results",
     "Recommendation": "learnrate.results",

@@ -1,7 +1,7 @@
 """What is refused before any training, with the reason and the way out."""
 
 # keras has no stubs, and models and data are of any kind:
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _check_rate(optimizer: Any) -> None:
     given = inner._learning_rate  # noqa: SLF001  # the property shows a schedule's present rate, not the schedule
     if isinstance(given, keras.optimizers.schedules.LearningRateSchedule):
         raise UnsupportedProblemError(
-            f"the optimizer has a LearningRateSchedule, {type(given).__name__}, which would be fought by the rates that "
+            f"the optimizer has a LearningRateSchedule, {type(given).__name__}, which would fight the rates that "
             f"are tried. Compile the model with a number, keras.optimizers.{type(inner).__name__}(1e-3), and pass the "
             f"schedule to the verb: select(problem, schedule=learnrate.adapters.keras.schedule_from(schedule, "
             f"steps=...)), or one of learnrate.schedules."
@@ -132,8 +132,9 @@ def arrays(x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float]
 
 
 def _floatx(array: Any) -> Any:
-    floating = array is not None and np.issubdtype(array.dtype, np.floating)
-    return array.astype(keras.config.floatx(), copy=False) if floating else array
+    if array is None or not np.issubdtype(array.dtype, np.floating):
+        return array
+    return array.astype(keras.config.floatx(), copy=False)
 
 
 def split(parts: tuple[Any, Any, Any], validation_split: float) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
@@ -209,5 +210,3 @@ def _words(loss: Any) -> str:
 
 def _digest(things: Any) -> str:
     return hashlib.sha256(json.dumps(things, default=str).encode()).hexdigest()[:16]
-
-

@@ -1,12 +1,11 @@
 """Data for Keras in the words of `fit`: arrays that are shuffled and cut here, or batches that come from elsewhere."""
 
 # keras has no stubs, and batches are of any kind:
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import keras
@@ -18,7 +17,7 @@ from learnrate.errors import InvalidArgumentError
 from learnrate.training import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Array = npt.NDArray[Any]
 Batch = Any
@@ -73,7 +72,7 @@ class Form:
 
 
 class Samples:
-    """Arrays whose leading axes are the samples, cut into batches; the last one of a pass may be smaller, as in `fit`."""
+    """Arrays whose leading axes are the samples, cut into batches; a pass may end with a smaller one, as in `fit`."""
 
     def __init__(self, batch: Batch, batch_size: int, *, shuffle: bool) -> None:
         self.form = Form(batch)
@@ -228,8 +227,8 @@ class Batches:
         if not batches or batches * batch_bytes > MOST_KEPT:
             raise InvalidArgumentError(
                 f"{self._name} gives other batches each time it is iterated, and trainings compare only over the same "
-                f"batches; it is too large to keep them. Let it give the same ones: "
-                f"dataset.shuffle(..., seed=0, reshuffle_each_iteration=False), or pass arrays, which are shuffled here."
+                f"batches; it has no known end, or is too large to keep them. Let it give the same ones: "
+                f"dataset.shuffle(..., reshuffle_each_iteration=False, seed=0), or pass arrays, to be shuffled here."
             )
         return MOST_KEPT // (batches * batch_bytes)
 
@@ -304,7 +303,9 @@ def checked_batch(batch: Any, name: str, weights: Mapping[int, float] | None) ->
             f"a batch of {name} has {len(parts)} parts: give (inputs,), (inputs, targets) or (inputs, targets, "
             f"sample_weights); several inputs go into a tuple or a dict of their own."
         )
-    x, y, sample_weight = (keras.tree.map_structure(lambda it: to_numpy(name, it), it) for it in (*parts, None, None)[:3])
+    x, y, sample_weight = (
+        keras.tree.map_structure(lambda it: to_numpy(name, it), it) for it in (*parts, None, None)[:3]
+    )
     if weights is not None:
         sample_weight = class_weighted(y, sample_weight, weights)
     return packed(x, y, sample_weight)
@@ -330,7 +331,7 @@ def to_numpy(name: str, leaf: Any) -> Any:
     if array is None or array.dtype == object:
         raise InvalidArgumentError(
             f"{name} holds a {type(leaf).__name__}: pass arrays of numbers (numpy, pandas, or tensors), in tuples, "
-            f"lists or dicts where the model has several inputs or outputs. What is sparse or ragged is made dense first."
+            f"lists or dicts where the model has several inputs or outputs. Make dense what is sparse or ragged."
         )
     return array
 
@@ -343,7 +344,7 @@ def class_weighted(y: Any, sample_weight: Any, weights: Mapping[int, float]) -> 
     """
     if sample_weight is not None:
         raise InvalidArgumentError(
-            "class_weight and sample_weight were both given: multiply them into sample_weight, and leave out class_weight."
+            "class_weight and sample_weight were both given: multiply them into sample_weight, and pass that alone."
         )
     if y is None or keras.tree.is_nested(y):
         raise InvalidArgumentError(

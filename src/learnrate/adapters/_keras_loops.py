@@ -18,7 +18,7 @@ from learnrate.errors import UnsupportedProblemError
 from learnrate.training import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
     from learnrate.adapters._keras_data import Form, Piece
 
@@ -84,7 +84,7 @@ def assign(variables: Iterable[Any], values: Iterable[npt.NDArray[Any]]) -> None
 
 
 @contextlib.contextmanager
-def _kept(variables: list[Any]) -> Iterator[None]:
+def _kept(variables: list[Any]) -> Generator[None]:
     before = values_of(variables)
     try:
         yield
@@ -332,7 +332,7 @@ class _Eager:
         return {name: torch.stack(it).cpu().double().numpy() for name, it in columns.items()}
 
     @contextlib.contextmanager
-    def _mode(self, *, training: bool) -> Iterator[None]:
+    def _mode(self, *, training: bool) -> Generator[None]:
         """Put PyTorch's modules into train or eval mode, as `fit` does, and back."""
         if not self._torch:
             yield

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from keras.src.backend.common import global_state  # there is no public way to put another generator there
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
 Array = npt.NDArray[Any]
 State = dict[str, Any]
@@ -52,7 +52,7 @@ class Generators:
             self._keras.state.assign(found.state)
 
     @contextlib.contextmanager
-    def own(self) -> Iterator[None]:
+    def own(self) -> Generator[None]:
         """Let the training draw from its own states, and the user find his as they were."""
         users = [place.get() for place in self._places]
         users_keras = global_state.get_global_attribute(_KERAS_GLOBAL)
@@ -76,9 +76,7 @@ class Generators:
 
     def states(self) -> dict[str, Array]:
         """Return the training's states as arrays."""
-        arrays = {
-            f"{at}.{name}": np.asarray(it) for at, state in enumerate(self._states) for name, it in state.items()
-        }
+        arrays = {f"{at}.{name}": np.asarray(it) for at, state in enumerate(self._states) for name, it in state.items()}
         return arrays | {"keras": np.array(keras.ops.convert_to_numpy(self._keras.state))}
 
     def set(self, arrays: dict[str, Array]) -> None:

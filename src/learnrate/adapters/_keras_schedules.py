@@ -102,7 +102,7 @@ def schedule_from(
         >>> schedule_from(decay, steps=2)(1.0, 4)(np.arange(4)).tolist()
         [1.0, 1.0, 0.5, 0.5]
     """
-    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):  # pyright: ignore[reportUnnecessaryIsInstance]  # users err
         raise InvalidArgumentError(
             f"the schedule is a {type(schedule).__name__}: pass one of keras.optimizers.schedules, such as "
             f"CosineDecay(0.1, 1000)."
@@ -113,7 +113,7 @@ def schedule_from(
 
 def _scheduled(schedule: Any, learning_rate: float, total_steps: int, *, count: int | None) -> Schedule:
     length = count or total_steps
-    rates = np.array([float(keras.ops.convert_to_numpy(schedule(at))) for at in range(length)])
+    rates = np.array([float(np.asarray(keras.ops.convert_to_numpy(schedule(at)))) for at in range(length)])
     if not np.isfinite(rates).all() or rates.min() < 0 or rates.max() == 0:
         raise InvalidArgumentError(
             f"{type(schedule).__name__} gives rates from {rates.min()} to {rates.max()} over {length} steps: pass one "

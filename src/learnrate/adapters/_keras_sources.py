@@ -130,13 +130,24 @@ def _batches(
     def prepare(batch: Any) -> Batch:
         return checked_batch(batch, name, class_weight)
 
+    length = _length(data)
+    if name == "x" and length is None and steps is None:
+        raise InvalidArgumentError(
+            f"x, a {type(data).__name__}, does not know how many batches it has: pass steps_per_epoch=, the number of "
+            f"steps that you call an epoch."
+        )
     if isinstance(data, keras.utils.PyDataset):
-        opened = py_dataset(data, shuffle=shuffle, prepare=prepare)
-        return Batches(name, opened, cast("Any", data).num_batches, [data], steps)
+        return Batches(name, py_dataset(data, shuffle=shuffle, prepare=prepare), length, [data], steps)
     if _is("tensorflow", data):
-        cardinality = int(data.cardinality())
-        length = None if cardinality < 0 else cardinality
         return Batches(name, lambda _seed, _number: map(prepare, data.as_numpy_iterator()), length, [], steps)
     places = (data, data.sampler, data.batch_sampler, getattr(data.batch_sampler, "sampler", None), data.dataset)
-    length = len(data) if hasattr(data.dataset, "__len__") else None
     return Batches(name, lambda _seed, _number: map(prepare, iter(data)), length, places, steps)
+
+
+def _length(data: Any) -> int | None:
+    if isinstance(data, keras.utils.PyDataset):
+        return cast("Any", data).num_batches
+    if _is("tensorflow", data):
+        cardinality = int(data.cardinality())
+        return None if cardinality < 0 else cardinality
+    return len(data) if hasattr(data.dataset, "__len__") else None

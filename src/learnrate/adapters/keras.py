@@ -40,7 +40,6 @@ from learnrate.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from learnrate.adapters._keras_data import Source
 
 __all__ = ["KerasSnapshot", "KerasTrainable", "learning_rate_schedule", "schedule_from"]
 
@@ -138,11 +137,6 @@ class KerasTrainable:
         for source in (self._source, self._validation):
             if source is not None and not isinstance(source, Samples) and source.warning is not None:
                 self.warnings.append(source.warning)
-        if steps is None and self._source.length is None:
-            raise InvalidArgumentError(
-                f"x, a {type(x).__name__}, does not know how many batches it has: pass steps_per_epoch=, the number of "
-                f"steps that you call an epoch."
-            )
         self.steps_per_epoch = steps or cast("int", self._source.length)
         checks.build(model, self._source.first())
         self._generators = Generators()
