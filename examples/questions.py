@@ -5,7 +5,8 @@
     python examples/questions.py optimizer
     python examples/questions.py schedule
 
-Each answer is found by `learnrate.select` within twice what one training costs; a minute or two of one core each.
+The first three answers are found by `learnrate.select` within twice what one training costs, the last by full trainings
+at five peaks of each schedule; a minute or two of one core each.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EPOCHS = 12
+PEAKS = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 OPTIMIZERS = {
     "SGD": torch.optim.SGD,
     "SGD, momentum 0.9": partial(torch.optim.SGD, momentum=0.9),
@@ -65,14 +67,22 @@ def build(
     )
 
 
-def show(name: str, problem: learnrate.TorchTrainable, schedule: schedules.ScheduleMaker = schedules.constant) -> None:
-    answer = learnrate.select(problem, epochs=EPOCHS, schedule=schedule)
+def show(name: str, problem: learnrate.TorchTrainable) -> None:
+    answer = learnrate.select(problem, epochs=EPOCHS)
     low, high = answer.interval or (None, None)
     tenth = answer.slower_costs[-1].cost if answer.slower_costs else float("nan")
     print(
         f"{name:>18}: {rate(answer.learning_rate):>6} ({rate(low)} to {rate(high)}), val_loss {short(answer.value, 3)} "
         f"after {short(answer.epochs)} epochs; a tenth of it costs {100 * tenth:.0f} %"
     )
+    for warning in answer.warnings:
+        print(f"{'note':>18}: {warning}")
+
+
+def show_peaks(name: str, schedule: schedules.ScheduleMaker) -> None:
+    result = learnrate.sweep(build(), PEAKS, epochs=EPOCHS, schedule=schedule)
+    values = ", ".join(f"{rate(trial.learning_rate)} {short(trial.value, 3)}" for trial in result.trials)
+    print(f"{name:>18}: best {rate(result.learning_rate)}, val_loss {short(result.value, 3)} ({values})")
 
 
 def main() -> None:
@@ -90,7 +100,7 @@ def main() -> None:
             show(name, build(optimizer=optimizer))
     else:
         for name, schedule in SCHEDULES.items():
-            show(name, build(), schedule)
+            show_peaks(name, schedule)
 
 
 if __name__ == "__main__":
