@@ -2,6 +2,7 @@
 
 Both rules are frozen settings; `start()` gives a state that is told each epoch's value and answers with a decision. The
 same values give the same decisions, so that a training is resumed by telling the state its past again.
+`learnrate.sweep(…, stopping=…)` trains by them.
 
 They decide as Keras 3's callbacks of the same names do, epoch for epoch, but for three things:
 
