@@ -542,6 +542,7 @@ def test_a_command_that_fails_is_no_answer_and_shows_the_end_of_its_output(scrip
         (["select", "--epochs", 2, "--metric", "val_auc", *ASKED], "it gives val_loss"),
         (["range-test", *ASKED], "constant learning rate only"),
         (["select", "--epochs", 2], "Missing argument"),
+        (["select", "--epochs", 2, *ASKED[1:]], "No such option '--lr': put -- before the command"),
     ],
 )
 def test_commands_that_cannot_be_asked_are_wrong_usage(script, arguments, says):

@@ -48,8 +48,14 @@ class _Commands(click.Group):
     """A group that turns learnrate's errors into messages and exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        of_a_command = any("{learning_rate}" in word for word in ctx.args) and "--" not in ctx.args
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if not of_a_command:
+                raise
+            message = f"No such option {error.option_name!r}: put -- before the command whose option it is."
+            raise click.UsageError(message, error.ctx) from error
         except errors.LearnrateError as error:
             _say(f"error: {error}")
             ctx.exit(2 if isinstance(error, _WRONG_USAGE) else _NO_ANSWER)
