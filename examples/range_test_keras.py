@@ -14,7 +14,6 @@ import math
 from pathlib import Path
 
 import keras
-import numpy as np
 from images import load
 from keras import layers
 
@@ -45,8 +44,8 @@ def build(optimizer: str = "SGD", data: str = "digits", samples: int | None = No
 
 
 def steepest(result: learnrate.RangeTest) -> str:
-    at = int(np.argmin(result.loss_changes))
-    return f"steepest at 10^{math.log10(result.learning_rates[at]):.2f}"
+    rate = result.suggestions["steepest"]
+    return "no descent" if rate is None else f"steepest at 10^{math.log10(rate):.2f}"
 
 
 def main() -> None:
