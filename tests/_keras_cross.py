@@ -78,4 +78,5 @@ if __name__ == "__main__":
     problem = {"torch": in_torch, "keras": in_keras, "jax": in_jax}[framework](optimizer)
     found = learnrate.range_test(problem, spacing="exponential", num_steps=120)
     answer = learnrate.select(problem, epochs=6, seed=0)
-    print(json.dumps({"losses": found.losses.tolist(), "rate": answer.learning_rate, "interval": answer.interval}))
+    told = {"losses": found.losses.tolist(), "rate": answer.learning_rate, "interval": answer.interval}
+    sys.stdout.write(json.dumps(told) + "\n")

@@ -1,4 +1,4 @@
-"""One model in PyTorch, Keras and JAX, from the same weights over the same batches, gives the same curves and answers."""
+"""One model in PyTorch, Keras and JAX, from the same weights over the same batches, gives the same curve and answer."""
 
 from __future__ import annotations
 
