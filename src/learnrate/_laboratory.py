@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,13 +18,14 @@ from learnrate._diagnose import diagnose
 from learnrate._paused import Paused
 from learnrate._shelf import Shelf
 from learnrate._untrained import estimated
+from learnrate._work import Work
 from learnrate.curves import Array, LearningCurve, Mode
 from learnrate.engines.local import LocalEngine
 from learnrate.errors import TrialFailedError, UnknownMetricError
 from learnrate.results import Trial, TrialState, rate
 from learnrate.stopping import EarlyStopping, Rule, Stopping
 from learnrate.suggestions import broken_at
-from learnrate.training import BLOCK, Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
+from learnrate.training import BLOCK, Engine, Event, EventKind, Segment, Snapshot, Trainable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -307,7 +307,7 @@ class Laboratory:
         return trial
 
     def _run(self, segment: Segment, before: Trial | None) -> Trial:
-        work = _Work(self, segment, before)
+        work = Work(self, segment, before)
         if self.study is not None:
             self.study.start(work.trial(TrialState.RUNNING), segment.key)
         self.tell(EventKind.TRIAL_STARTED, work.trial(TrialState.RUNNING))
@@ -360,81 +360,6 @@ class Laboratory:
     def tell(self, kind: EventKind, trial: Trial | None = None) -> None:
         if self._on_event is not None:
             self._on_event(Event(kind=kind, message=self._stage, spent=self.spent, budget=self.budget, trial=trial))
-
-
-class _Work:
-    """One segment being trained: its rows so far, the best among them, and the weights there."""
-
-    def __init__(self, lab: Laboratory, segment: Segment, before: Trial | None) -> None:
-        self._lab = lab
-        self._segment = segment
-        self._started = time.perf_counter()
-        self._seconds = 0.0 if before is None else before.seconds
-        curve = None if before is None else before.curve
-        self._rows: list[Row] = []
-        if curve is not None:
-            for place, epoch in enumerate(curve.epochs):
-                metrics = {name: float(values[place]) for name, values in curve.metrics.items()}
-                self._rows.append(Row(float(epoch), metrics, diverged=False))
-        self.best_step: int | None = None
-        self._best = math.inf
-        for row in self._rows:
-            self._improves(row)
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether there is anything to show."""
-        return bool(self._rows)
-
-    @property
-    def lost(self) -> bool:
-        """Whether the deciding metric ended as no number."""
-        last = self._rows[-1].metrics if self._rows else {}
-        value = last.get(self._lab.deciding(last))
-        return value is not None and not math.isfinite(value)
-
-    def on_row(self, row: Row) -> None:
-        """Take a row: keep the weights if it is the best, write it down, tell it."""
-        lab, number = self._lab, self._segment.trial
-        self._rows.append(row)
-        previous = self.best_step
-        if self._improves(row) and self.best_step is not None:
-            lab.shelf.put(number, self.best_step, lab.problem.snapshot)
-            if previous is not None and previous != self._segment.first_step:
-                lab.shelf.drop(number, previous)
-        if lab.study is not None:
-            lab.study.record(number, row.epoch, row.metrics)
-        lab.tell(EventKind.EPOCH, self.trial(TrialState.RUNNING))
-
-    def _loss(self, row: Row) -> float:
-        value = row.metrics.get(self._lab.deciding(row.metrics), math.nan)
-        return value if self._lab.mode == "min" else -value
-
-    def _improves(self, row: Row) -> bool:
-        loss = self._loss(row)
-        if row.diverged or not loss < self._best or not math.isfinite(loss):
-            return False
-        self._best = loss
-        self.best_step = self._lab.step_at(row.epoch)
-        return True
-
-    def trial(self, state: TrialState, error: str | None = None) -> Trial:
-        """The trial as it stands."""
-        lab, segment = self._lab, self._segment
-        value = self._best if lab.mode == "min" else -self._best
-        return Trial(
-            number=segment.trial,
-            hyperparameters={"learning_rate": segment.learning_rate},
-            state=state,
-            curve=LearningCurve.from_rows([(row.epoch, row.metrics) for row in self._rows]),
-            value=value if math.isfinite(value) else None,
-            seed=segment.seed,
-            seconds=self._seconds + time.perf_counter() - self._started,
-            epochs=self._rows[-1].epoch if self._rows else 0.0,
-            horizon=segment.total_steps / lab.problem.steps_per_epoch,
-            stage=segment.stage,
-            error=error,
-        )
 
 
 def _ramp_trial(learning_rates: Array, losses: Array, seed: int) -> Trial:
