@@ -247,6 +247,18 @@ def test_a_sweep_and_its_trials_and_a_history_can_be_compared():
     assert learnrate.compare({0.1: curve}).learning_rate == 0.1
 
 
+def test_the_json_of_a_sweep_is_a_log_of_its_trials(ask, tmp_path):
+    sweep = learnrate.sweep(QuadraticTrainable(), [1e-3, 0.1, 0.5], epochs=10)
+    (tmp_path / "sweep.json").write_text(sweep.to_json())
+    said = json.loads(ask(tmp_path / "sweep.json", "--json").stdout)
+    assert [curve["learning_rate"] for curve in said["curves"]] == [1e-3, 0.1, 0.5]
+    assert said["recommendation"]["learning_rate"] == learnrate.compare(sweep).learning_rate
+    (tmp_path / "cut.json").write_text(sweep.to_json()[:-100])
+    cut = ask(tmp_path / "cut.json")
+    assert cut.exit_code == 1
+    assert "cut.json" in cut.stderr
+
+
 @pytest.mark.parametrize("given", [[3], 3, {0.1: 3}, [{"loss": [1.0]}]])
 def test_what_cannot_be_compared_is_refused_in_words(given):
     with pytest.raises(learnrate.errors.InvalidArgumentError, match=r"is no learning curve|cannot compare"):

@@ -8,6 +8,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from learnrate._log_formats import csv_table, json_table
 from learnrate._log_stores import (
     event_files,
@@ -19,6 +21,7 @@ from learnrate._log_stores import (
 )
 from learnrate._log_table import Log, to_log
 from learnrate.errors import InvalidArgumentError, LogError
+from learnrate.results import Result, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +44,7 @@ def read(path: str | Path, *, learning_rate: float | None = None, max_bytes: int
 
     - CSV with a header, separated by commas, semicolons or tabs: Keras's CSVLogger, Lightning's `metrics.csv`;
     - JSON: a Keras `History.history`, a list of rows, a Hugging Face `trainer_state.json`; or one row a line;
+    - JSON that a sweep's or a recommendation's `to_json` gave: its trials;
     - any of these compressed by gzip;
     - TensorBoard event files, one or a folder of them (extra `tensorboard`); folders named `train` and `validation`
       are halves of one training;
@@ -77,6 +81,11 @@ def read(path: str | Path, *, learning_rate: float | None = None, max_bytes: int
     if learning_rate is not None and not 0 < learning_rate < float("inf"):
         raise InvalidArgumentError(f"learning_rate is {learning_rate}: it must be positive and finite")
     path = Path(path)
+    own = _own_trials(path, max_bytes) if path.is_file() else None
+    if own is not None:
+        if learning_rate is not None:
+            raise InvalidArgumentError(f"{path} names the learning rate of each of its trials: read it without one")
+        return own
     try:
         tables = _folder_tables(path, max_bytes) if path.is_dir() else _file_tables(path, max_bytes)
     except OSError as error:
@@ -87,6 +96,26 @@ def read(path: str | Path, *, learning_rate: float | None = None, max_bytes: int
             "give each its own"
         )
     return [to_log(table, learning_rate) for table in tables]
+
+
+class _Trials(Result, frozen=True, kw_only=True, eq=False):
+    trials: list[Trial]
+
+
+def _own_trials(path: Path, max_bytes: int) -> list[Log] | None:
+    """Return the trials in a result of learnrate's own as logs; None where the file is something else."""
+    try:
+        with path.open("rb") as stream:
+            if not stream.read(64).startswith((b'{"trials":', b'{"learning_rate":')) or path.stat().st_size > max_bytes:
+                return None
+        kept = _Trials.from_json(path.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return [
+        Log(path=f"{path}, trial {trial.number}", learning_rate=trial.learning_rate, curve=trial.curve)
+        for trial in kept.trials
+        if len(trial.curve)
+    ]
 
 
 def _folder_tables(folder: Path, max_bytes: int) -> list[Table]:
