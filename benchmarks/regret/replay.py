@@ -33,10 +33,10 @@ from learnrate.curves import LearningCurve
 from learnrate.results import Trial, TrialState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 LOW, HIGH = 1e-7, 10.0  # `select`'s defaults
-LEANS, COMPARES = (0.0, 0.01, 0.02, 0.03), (0.25, 0.3, 0.35)
+TILTS, COMPARES = (0.05, 0.1, 0.15), (0.25, 0.3, 0.35)
 RAMP_BLOCK = 8  # a range test looks whether it broke every so many steps
 
 
@@ -91,9 +91,9 @@ class Recordings:
         it = BY_NAME[task]
         trainer = Trainer(it, seed)
         rates = rate * schedule_factor(it, np.arange(it.total_steps), it.total_steps)
-        if last > it.total_steps * _policy.REFINE:
+        if last > it.total_steps * _policy.PROBE:
             last = max(last, round(COMPARES[-1] * it.total_steps))
-        rungs = (_policy.SCREEN, _policy.REFINE, *COMPARES)
+        rungs = (_policy.SCREEN, _policy.PROBE, *COMPARES)
         marks = {round(part * it.total_steps) for part in rungs} | {asked}
         losses: dict[int, float] = {}
         held = True
@@ -250,24 +250,19 @@ class NothingIsUnstable(Policy):
         return self._trials[x].state is TrialState.COMPLETE
 
 
-class ComparesTheSecondBest(Policy):
-    """The policy comparing the two that promise most, not the best one and its lower neighbour."""
+class ComparesProbedRates(Policy):
+    """The policy that takes the best probe as it is, and looks for no better place between two."""
 
-    _instead: float | None = None
+    def _interpolated(self, losses: dict[float, float]) -> dict[float, float]:
+        return {x: loss for x, loss in losses.items() if math.isfinite(loss)}
 
-    def _compare(self, rung: list[float]) -> list[float]:
-        held = [x for x in rung if self._held(x)]
-        if held:
-            first = self._leaning(held)
-            self._lower = first - _policy.QUARTER
-            self._instead = min((x for x in held if x != first), key=self._promise, default=first)
-        try:
-            return super()._compare(rung)
-        finally:
-            self._instead = None
 
-    def _on_grid(self, x: float) -> float:
-        return super()._on_grid(x if self._instead is None or x != self._lower else self._instead)
+class ProbesUpward(Policy):
+    """The policy without a probe below the range test's suggestion, unless that one is the best."""
+
+    def _bracket(self, rung: list[float], first: Iterable[float], fraction: float, stage: str) -> None:
+        start = next(iter(first))
+        super()._bracket(rung, (start, start + _policy.HALF), fraction, stage)
 
 
 @contextmanager
@@ -285,13 +280,14 @@ def constants(**values: float) -> Iterator[None]:
 
 ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
     "the method": ({}, {}),
-    "no range test: begin at the optimizer's default": ({}, {"can_ramp": False}),
+    "no range test: screen upward from the optimizer's default": ({}, {"can_ramp": False}),
+    "no pull towards the range test's suggestion": ({"PULL": 0.0}, {}),
+    "no tilt to the slower side": ({"TILT": 0.0}, {}),
+    "no probe below the suggestion unless it leads": ({}, {"policy": ProbesUpward}),
+    "no interpolation between probes": ({}, {"policy": ComparesProbedRates}),
     "no rule against what is worse than untrained": ({}, {"policy": NothingIsUnstable}),
-    "no lower neighbour in the comparison": ({}, {"policy": ComparesTheSecondBest}),
-    "no lean to the slower side": ({"LEAN": 0.0}, {}),
     "no extrapolation of a training's progress": ({"MOMENTUM": 0.0}, {}),
-    "no drift of the best rate with the horizon": ({"DRIFT": 0.0}, {}),
-    "no comparison at 0.3 of the horizon": ({"COMPARE": _policy.REFINE}, {}),
+    "no comparison at 0.3 of the horizon": ({"COMPARE": _policy.PROBE}, {}),
 }
 
 
@@ -326,10 +322,10 @@ def ablations(bench: Bench, budget: float) -> Iterator[dict[str, Any]]:
 def left_out(bench: Bench, budget: float) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
     """Each task's regrets and costs under constants chosen by the other tasks' worst plus median regret."""
     tried: dict[tuple[float, float], dict[str, np.ndarray]] = {}
-    for lean, compare in product(LEANS, COMPARES):
-        with constants(LEAN=lean, COMPARE=compare):
-            tried[lean, compare] = bench.replay(budget)
-        print(row_text(row_of(f"lean {lean}, compare at {compare}", tried[lean, compare])), flush=True)
+    for tilt, compare in product(TILTS, COMPARES):
+        with constants(TILT=tilt, COMPARE=compare):
+            tried[tilt, compare] = bench.replay(budget)
+        print(row_text(row_of(f"tilt {tilt}, compare at {compare}", tried[tilt, compare])), flush=True)
     chosen = {}
     for task in bench.truths:
         score = {}
@@ -385,8 +381,8 @@ def ablate(cache: Path, budget: float, out: Path | None) -> None:
 def leave_one_out(cache: Path, budget: float, out: Path | None) -> None:
     """Choose the constants without each task in turn, and try them on it."""
     found, chosen = left_out(Bench(cache), budget)
-    for task, (lean, compare) in chosen.items():
-        print(f"{task:22} {lean} {compare}  {' '.join(f'{it:7.2%}' for it in found[task][0])}")
+    for task, (tilt, compare) in chosen.items():
+        print(f"{task:22} {tilt} {compare}  {' '.join(f'{it:7.2%}' for it in found[task][0])}")
     row = row_of("constants chosen without the task", found)
     print(row_text(row))
     if out is not None:

@@ -11,7 +11,6 @@ from learnrate._policy import DRIFT, QUARTER
 from learnrate.response import GOOD, Bowl, fit_bowl
 from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict, short
 from learnrate.schedules import as_values, describe
-from learnrate.suggestions import analyse
 
 if TYPE_CHECKING:
     from learnrate._laboratory import Laboratory
@@ -166,13 +165,12 @@ def cost_of(bowl: Bowl, learning_rate: float, lab: Laboratory, winner: Trial) ->
 
 
 def _range_test(lab: Laboratory, policy: Policy) -> RangeTest | None:
-    if policy.ramped is None:
+    climb, seen = policy.climb, policy.seen
+    if climb is None or seen is None:
         return None
-    rates, losses = policy.ramped
-    seen = analyse(rates, losses)
     return RangeTest(
-        learning_rates=rates,
-        losses=losses,
+        learning_rates=climb.learning_rates,
+        losses=climb.losses,
         smoothed=seen.smoothed,
         loss_changes=seen.loss_changes,
         metric="loss",
@@ -181,7 +179,7 @@ def _range_test(lab: Laboratory, policy: Policy) -> RangeTest | None:
         verdict=seen.verdict,
         cliff=seen.cliff,
         seed=lab.seed,
-        cost=lab.cost(len(losses), 0),
+        cost=lab.cost(len(climb.losses), 0),
         seconds=0.0,
         warnings=seen.warnings,
     )

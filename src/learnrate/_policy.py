@@ -1,4 +1,4 @@
-"""Which learning rates `select` trains, how far, and in which order: bracket, screen, refine, confirm.
+"""Which learning rates `select` trains, how far, and in which order: climb, probe, compare, confirm.
 
 Every training is the beginning of a full one, on the full schedule: what is promising goes on from where it was left.
 Rates lie on a grid of quarter decades. At each rung the trainings have made the same number of steps over the same
@@ -8,32 +8,40 @@ batches, so that even small differences between them count.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from learnrate import suggestions
+from learnrate._climbs import Climb, Climbs
 from learnrate.response import GOOD
 from learnrate.results import TrialState
+from learnrate.suggestions import Analysis, analyse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from learnrate.curves import Array, Mode
     from learnrate.results import Trial
 
 QUARTER = 0.25
 HALF = 0.5
+CLIMB = 0.25
+"""Of the horizon: what the range test may take; it needs no more than 100 steps, a small part of most trainings."""
+MOST_CLIMBED, FEWEST_CLIMBED = 100, 20
 SCREEN = 1 / 16
-REFINE = 1 / 8
+PROBE = 1 / 8
 COMPARE = 0.3
-BELOW_THE_BREAK = 2.0
-"""Decades below where a range test broke at which to begin: the best rate lies one to two below, and the slow side
-of it is smooth."""
 DRIFT = 0.3
 """The best rate falls as the horizon to this power: a longer training can take the time that a smaller rate needs."""
-LEAN = 0.02
-"""Of the way from untrained to best: so much may a slower rate promise less and still be preferred to a faster one,
-since the cliff is on the fast side and does not stand in the same place for every seed."""
-SHORTEST_RAMP = 8
+TILT = 0.1
+"""Of the way from untrained to best, per decade of rate and of horizon still to go: so much does a short training
+flatter a fast rate; and the cliff is on the fast side."""
+PULL = 0.01
+"""Of the way from untrained to best: what a rate must promise more to be preferred when it lies `UNSURE` decades from
+where the range test points."""
+UNSURE = 0.35
+"""Decades by which a range test's suggestion is typically off."""
 MOMENTUM = 0.3
 """How much of the progress of its last doubling a training is expected to make in each doubling to come."""
 
@@ -89,7 +97,7 @@ class Policy:
         lab: Trains and counts.
         low: The smallest learning rate allowed.
         high: The largest.
-        guess: Where to look first if no range test can be made or none breaks.
+        guess: Where to look first if no range test can be made, or none shows anything.
         can_ramp: Whether the rate may change from step to step.
     """
 
@@ -98,49 +106,50 @@ class Policy:
         self.low = math.log10(low)
         self.high = math.log10(high)
         self.can_ramp = can_ramp
-        self.ramped: tuple[Array, Array] | None = None
+        self.climb: Climb | None = None
+        self.seen: Analysis | None = None
         self._guess = math.log10(guess)
-        self.broken: float | None = None
+        self._suggested = self._guess
         self._noise = 0.0
         self._trials: dict[float, Trial] = {}
 
+    @property
+    def broken(self) -> float | None:
+        """The log learning rate at which the range test broke."""
+        return None if self.seen is None or self.seen.cliff is None else math.log10(self.seen.cliff)
+
     def run(self) -> Trial | None:
         """Train until the budget is spent; return the trial of full length to recommend, None where all diverged."""
-        start = self._start()
-        if not self._affordable(start, self.lab.steps(SCREEN), self._cost_of(SCREEN)):
+        self._suggested = self._range_tested() if self.can_ramp else self._screened()
+        start = self._on_grid(self._suggested)
+        if not self._affordable(start - HALF, self.lab.steps(PROBE)):
             return self._confirm([start])
-        screened = self._screen(start)
-        held = [x for x in screened if self._held(x)] or [x for x in screened if math.isfinite(self._loss(x))]
-        if not held:
-            return None
-        best = min(held, key=self._loss)
-        center = _vertex({x: self._loss(x) for x in screened}, best, HALF)
-        return self._confirm(self._compare(self._refine(center)))
+        return self._confirm(self._compare(self._probe(start)))
 
     @property
     def _epoch(self) -> float:
         """What the budget may be passed by, half of what is promised: half an epoch."""
         return 0.5 / self.lab.epochs
 
-    def _start(self) -> float:
-        """Where the screen begins: two decades below where a short range test breaks, where it does."""
-        most = max(self.lab.total_steps // 12, 20)
-        spare = self._spare() * self.lab.total_steps
-        steps = int(min(most, spare, 100))
-        if not self.can_ramp or steps < SHORTEST_RAMP:
-            return self._on_grid(self._guess)
-        self.lab.announce("raising the learning rate until training breaks")
-        rates = np.geomspace(10**self.low, 10**self.high, steps)
-        losses = self.lab.ramp(rates)
-        self.ramped = rates[: len(losses)], losses
-        self._noise = _spread(losses[: max(len(losses) // 4, 4)])
-        broken = suggestions.broken_at(losses, complete=len(losses) == steps)
-        self.broken = None if broken is None else math.log10(rates[broken])
-        return self._on_grid(self._limit - BELOW_THE_BREAK)
+    def _range_tested(self) -> float:
+        """Return what a range test suggests, the guess where it cannot be had or shows nothing."""
+        total = self.lab.total_steps
+        steps = int(min(max(CLIMB * total, FEWEST_CLIMBED), MOST_CLIMBED, self._spare() * total))
+        climb = Climbs(self.lab).twice(10**self.low, 10**self.high, steps) if steps >= FEWEST_CLIMBED else None
+        if climb is None:
+            return self._guess
+        self.climb, self.seen = climb, analyse(climb.learning_rates, climb.losses, cliff=climb.cliff)
+        self._noise = _spread(climb.losses[: max(len(climb.losses) // 4, 4)])
+        suggestion = self.seen.suggestions["learnrate"]
+        return self._guess if suggestion is None else math.log10(suggestion)
 
-    @property
-    def _limit(self) -> float:
-        return self.high if self.broken is None else self.broken
+    def _screened(self) -> float:
+        """Return where trainings of a sixteenth of the horizon, half a decade apart, are best, less the drift."""
+        rung: list[float] = []
+        self.lab.announce("screening learning rates half a decade apart")
+        self._bracket(rung, (self._on_grid(self._guess),), SCREEN, "screen")
+        best = min((x for x in rung if self._held(x)), key=self._loss, default=min(rung))
+        return best - DRIFT * math.log10(1 / SCREEN)
 
     def _spare(self) -> float:
         """What may still be spent, a full training reserved, in full trainings."""
@@ -152,97 +161,115 @@ class Policy:
         """Return the nearest quarter decade inside the range, or the range's nearest end."""
         return min(max(round(x / QUARTER) * QUARTER, self.low), self.high)
 
-    def _screen(self, start: float) -> list[float]:
-        """Short trainings half a decade apart: up to where training breaks, then down while that is better."""
-        self.lab.announce("screening learning rates half a decade apart")
-        step = self.lab.steps(SCREEN)
-        self._train(start, step, "screen")
-        x = start
-        while self._may_screen(x + HALF, step):
-            x += HALF
-            self._train(x, step, "screen")
-            lost = not self._held(x) and self._loss(x) >= self._loss(x - HALF)
-            if lost or (x > self._limit - HALF and x != self._best_screened()):
-                break
-        x = start
-        while self._may_screen(x - HALF, step) and x == self._best_screened():
-            x -= HALF
-            self._train(x, step, "screen")
-        return sorted(self._trials)
-
-    def _best_screened(self) -> float:
-        held = [x for x in self._trials if self._held(x)]
-        return min(held, key=self._loss, default=min(self._trials))
-
-    def _may_screen(self, x: float, step: int) -> bool:
-        return self._inside(x) and self._affordable(x, step)
-
-    def _refine(self, center: float) -> list[float]:
-        """Longer trainings a quarter of a decade apart, until the best has a worse one on either side."""
-        self.lab.announce("refining around the best")
-        first = center - DRIFT * math.log10(REFINE / SCREEN)
-        if self._spare() < 2 * self._cost_of(REFINE):
-            first = center - DRIFT * math.log10(1 / SCREEN)
+    def _probe(self, start: float) -> list[float]:
+        """Train half a decade apart around the start, the slower side first, until the best has a worse one beside."""
+        self.lab.announce("probing around the range test's suggestion" if self.can_ramp else "probing around the best")
         rung: list[float] = []
-        self._climb(first, rung, needed=True)
-        self._climb(first - QUARTER, rung)
+        self._bracket(rung, (start, start - HALF, start + HALF), PROBE, "probe")
+        return rung
+
+    def _bracket(self, rung: list[float], first: Iterable[float], fraction: float, stage: str) -> None:
+        """Train a rung's rates: the first, then outward from the best while that is at the edge."""
+        for x in first:
+            self._join(x, rung, fraction, stage)
         while True:
             held = [x for x in rung if self._held(x)]
             if not held:
-                if not self._climb(min(rung) - HALF, rung):
-                    return rung
+                if not self._join(min(rung) - HALF, rung, fraction, stage):
+                    return
                 continue
-            best = min(held, key=self._loss)
-            lower, upper = best - QUARTER, best + QUARTER
-            if not (
-                (best == min(held) and self._climb(lower, rung)) or (best == max(rung) and self._climb(upper, rung))
-            ):
-                return rung
+            scores = self._scores({x: self._loss(x) for x in held}, fraction)
+            best = min(held, key=lambda x: scores[x])
+            upward = best == max(rung) and self._join(best + HALF, rung, fraction, stage)
+            if not upward and not (best == min(held) and self._join(best - HALF, rung, fraction, stage)):
+                return
 
-    def _climb(self, x: float, rung: list[float], *, needed: bool = False) -> bool:
-        """Train a rate up to the second rung by way of the first; return whether it was new and within the budget."""
-        screen, refine, compare = (self.lab.steps(part) for part in (SCREEN, REFINE, COMPARE))
-        x = self._on_grid(x)
-        later = self.lab.training_cost(refine, compare) if len(rung) > 1 else 0.0
-        if x in rung or not (needed or self._affordable(x, refine, later)):
+    def _join(self, x: float, rung: list[float], fraction: float, stage: str) -> bool:
+        """Train a rate up to a rung; return whether it was new there and within the budget."""
+        x, step = self._on_grid(x), self.lab.steps(fraction)
+        later = self.lab.training_cost(step, self.lab.steps(COMPARE)) if len(rung) > 1 and fraction < COMPARE else 0.0
+        if x in rung or (rung and not self._affordable(x, step, later)):
             return False
-        self._train(x, screen, "refine")
-        self._train(x, refine, "refine")
+        self._train(x, step, stage)
         rung.append(x)
         return True
 
-    def _compare(self, rung: list[float]) -> list[float]:
-        """Train the two that promise most further; return all that are left, the most promising first."""
-        self.lab.announce("comparing the two that promise most")
-        held = [x for x in rung if self._held(x)]
-        candidates: list[float] = []
-        if held:
-            first = self._leaning(held)
-            candidates = [first, self._on_grid(first - QUARTER)]
-        compare = self.lab.steps(COMPARE)
-        finalists: list[float] = []
-        for x in dict.fromkeys(candidates):
-            if not finalists or self._affordable(x, compare):
-                for part in (SCREEN, REFINE, COMPARE):
-                    self._train(x, self.lab.steps(part), "compare")
-                finalists.append(x)
-        left = [x for x in finalists if self._held(x)]
-        if not left:
-            return [self._on_grid(min(finalists or rung) - HALF)]
-        winner = self._leaning(left)
-        return [winner, *(x for x in left if x != winner)]
+    def _compare(self, probed: list[float]) -> list[float]:
+        """Train the most promising rate and its better neighbour further, and go on while the best is at the edge.
 
-    def _leaning(self, rates: list[float]) -> float:
-        """Return the most promising rate, or a smaller one that promises hardly less."""
-        best = min(self._promise(x) for x in rates)
-        return min(x for x in rates if self._promise(x) <= best + LEAN * self._scale(best))
+        Returns all that are left, the most promising first.
+        """
+        held = [x for x in probed if self._held(x)]
+        if not held:
+            return [self._on_grid(min(probed) - HALF)]
+        self.lab.announce("comparing the most promising")
+        losses = self._interpolated({x: self._loss(x) if x in held else math.inf for x in probed})
+        scores = self._scores(losses, PROBE)
+        first, *others = sorted(losses, key=lambda x: scores[x])
+        beside = [x for x in others if abs(x - first) < QUARTER + 1e-9]
+        rung: list[float] = []
+        for x in (first, *beside[:1]):
+            self._join_comparison(x, rung)
+        while True:
+            left = [x for x in rung if self._held(x)]
+            if not left:
+                return [self._on_grid(min(rung) - HALF)]
+            scores = self._scores({x: self._promise(x) for x in left}, COMPARE)
+            ranked = sorted(left, key=lambda x: scores[x])
+            best = ranked[0]
+            downward = best == min(rung) and self._join_comparison(best - QUARTER, rung)
+            if not downward and not (best == max(rung) and self._join_comparison(best + QUARTER, rung)):
+                return ranked
+
+    def _join_comparison(self, x: float, rung: list[float]) -> bool:
+        """Train a rate up to the comparison by way of the probes' rung, where its progress is seen."""
+        x = self._on_grid(x)
+        if x in rung or (rung and not self._affordable(x, self.lab.steps(COMPARE))):
+            return False
+        self._train(x, self.lab.steps(PROBE), "compare")
+        return self._join(x, rung, COMPARE, "compare")
+
+    def _scores(self, losses: dict[float, float], fraction: float) -> dict[float, float]:
+        """What each rate is expected to cost at the horizon, in shares of the way from untrained to best.
+
+        The loss above the best one's, what a short training flatters the rate by, and its distance from where the
+        range test points: `(loss − best) / scale + TILT·log₁₀(1 / fraction)·x + PULL·((x − suggested) / UNSURE)²`.
+        """
+        best = min(losses.values())
+        scale = self._scale(best) or 1.0
+        tilt = TILT * math.log10(1 / fraction)
+        return {
+            x: (loss - best) / scale + tilt * x + PULL * ((x - self._suggested) / UNSURE) ** 2
+            for x, loss in losses.items()
+        }
+
+    def _interpolated(self, losses: dict[float, float]) -> dict[float, float]:
+        """Add the quarter decades between rates half a decade apart, by parabolas; leave out what did not hold."""
+        worst = max(loss for loss in [*losses.values(), self._untrained_loss] if math.isfinite(loss))
+        bounded = {x: min(loss, worst) for x, loss in losses.items()}
+        found = {x: loss for x, loss in losses.items() if math.isfinite(loss)}
+        for a, b in pairwise(sorted(bounded)):
+            if abs(b - a - HALF) > 1e-9:
+                continue
+            sides = [
+                (bounded[a], bounded[b], _near(bounded, a - HALF)),
+                (bounded[b], bounded[a], _near(bounded, b + HALF)),
+            ]
+            middles = [0.75 * near + 0.375 * far - 0.125 * beyond for near, far, beyond in sides if beyond is not None]
+            found[self._on_grid((a + b) / 2)] = float(np.mean(middles or [(bounded[a] + bounded[b]) / 2]))
+        return found
+
+    @property
+    def _untrained_loss(self) -> float:
+        value = self.lab.untrained_value
+        return math.nan if value is None else value if self.lab.mode == "min" else -value
 
     def _scale(self, best: float) -> float:
         """The way from the untrained loss, or the worst known, to the best."""
-        untrained = self.lab.untrained_value
-        if untrained is None:
+        untrained = self._untrained_loss
+        if math.isnan(untrained):
             return max([best, *(self._loss(x) for x in self._trials if self._held(x))]) - best
-        return max((untrained if self.lab.mode == "min" else -untrained) - best, 0.0)
+        return max(untrained - best, 0.0)
 
     def _confirm(self, ranked: list[float]) -> Trial | None:
         """Train the most promising at full length; then the best one's neighbours, as long as the budget lasts."""
@@ -330,11 +357,9 @@ class Policy:
         """Whether training holds: it did not diverge, and is not clearly worse now than no training at all."""
         if self._trials[x].state is not TrialState.COMPLETE:
             return False
-        untrained = self.lab.untrained_value
-        if untrained is None:
-            return True
         _, losses = self._losses(x)
-        return bool(losses[-1] <= (untrained if self.lab.mode == "min" else -untrained) + self._noise)
+        untrained = self._untrained_loss
+        return math.isnan(untrained) or bool(losses[-1] <= untrained + self._noise)
 
     def _promise(self, x: float) -> float:
         """The loss to expect at the horizon: the progress since half the time ago goes on, damped, in log time."""
@@ -352,12 +377,5 @@ def _spread(losses: Array) -> float:
     return float(np.median(np.abs(finite - np.median(finite)))) / 0.6745 if len(finite) else 0.0
 
 
-def _vertex(losses: dict[float, float], x: float, spacing: float) -> float:
-    """Return the bottom of the parabola through a rate and its neighbours, the rate itself where one is not known."""
-    left, middle, right = (losses.get(place, math.inf) for place in (x - spacing, x, x + spacing))
-    if math.isinf(right) and math.isfinite(left):
-        right = middle + 2 * abs(left - middle)
-    down, up = left - middle, right - middle
-    if not (math.isfinite(down) and math.isfinite(up)) or down + up <= 0:
-        return x
-    return x + spacing / 2 * (down - up) / (down + up)
+def _near(losses: dict[float, float], x: float) -> float | None:
+    return next((loss for place, loss in losses.items() if abs(place - x) < 1e-9), None)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from learnrate import _checks
+from learnrate._climbs import Climb, Climbs
 from learnrate._laboratory import Laboratory, open_study
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
-from learnrate.results import RangeTest, Verdict, rate
+from learnrate.results import RangeTest, Verdict
 from learnrate.schedules import constant
-from learnrate.suggestions import analyse, broken_at
+from learnrate.suggestions import analyse
 from learnrate.training import Event, Trainable, require_trainable
 
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
     from learnrate.curves import Array, Mode
 
 Spacing = Literal["adaptive", "exponential", "linear"]
-
-_QUICK = 0.3  # of the steps are for the quick climb
-_QUICK_DENSITY = 3.6  # steps a decade
-_SLOW_DENSITY = 21.5  # steps a decade: with the quick climb's, 100 for a range of eight decades
-_BELOW, _ABOVE = 3.0, 0.5  # decades around the cliff that the slow climb goes over
-_FEWEST = 6  # steps that a quick climb needs to show anything
 
 
 def range_test(
@@ -120,80 +115,33 @@ def range_test(
         known = None if record is None else record.result()
         if known is not None:
             return RangeTest.from_json(known)
-        climb = _Climbs(lab, _Watched(problem, lab.metric, lab.mode) if lab.metric != "loss" else None)
-        test = climb.twice(low, high, num_steps) if spacing == "adaptive" else None
-        test = test or climb.once(low, high, num_steps, spacing)
+        climbs = Climbs(lab) if lab.metric == "loss" else _WatchedClimbs(lab)
+        test = climbs.twice(low, high, num_steps) if spacing == "adaptive" else None
+        if test is None:
+            test = climbs.once((np.linspace if spacing == "linear" else np.geomspace)(low, high, num_steps))
         result = _result(lab, test, settings, time.perf_counter() - started)
         if record is not None:
             record.set_result(result.to_json())
     return result
 
 
-class _Climb(NamedTuple):
-    """What a climb saw as far as it went: the training loss, and the metric, smaller when better."""
+class _WatchedClimbs(Climbs):
+    """Climbs that watch a metric beside the training loss."""
 
-    learning_rates: Array
-    training_losses: Array
-    losses: Array
-    cliff: float | None = None
+    def __init__(self, lab: Laboratory) -> None:
+        super().__init__(lab)
+        self._lab = lab
+        self._watched = lab.problem = _Watched(lab.problem, lab.metric, lab.mode)
 
-    def first(self, count: int) -> _Climb:
-        return _Climb(self.learning_rates[:count], self.training_losses[:count], self.losses[:count])
-
-    def then(self, other: _Climb, cliff: float | None) -> _Climb:
-        return _Climb(
-            np.concatenate([self.learning_rates, other.learning_rates]),
-            np.concatenate([self.training_losses, other.training_losses]),
-            np.concatenate([self.losses, other.losses]),
-            cliff,
-        )
+    def _climb(self, learning_rates: Array) -> Climb:
+        self._watched.values = []
+        losses = self._lab.ramp(learning_rates)
+        if self._lab.metric in self._lab.untrained:
+            self._lab.spent += self._lab.cost(0, len(losses))
+        return Climb(learning_rates[: len(losses)], losses, np.array(self._watched.values))
 
 
-class _Climbs:
-    """Makes the climbs of one range test in a laboratory, watching a metric beside the loss where one is given."""
-
-    def __init__(self, lab: Laboratory, watched: _Watched | None) -> None:
-        self.lab = lab
-        self.watched = watched
-        if watched is not None:
-            lab.problem = watched
-
-    def once(self, low: float, high: float, num_steps: int, spacing: Spacing) -> _Climb:
-        self.lab.announce(f"raising the learning rate over {num_steps} steps")
-        return self._climb((np.linspace if spacing == "linear" else np.geomspace)(low, high, num_steps))
-
-    def twice(self, low: float, high: float, num_steps: int) -> _Climb | None:
-        """Climb quickly to the cliff, then slowly over the decades below it; None where the steps do not suffice."""
-        steps = min(round(_QUICK_DENSITY * math.log10(high / low)) + 1, round(_QUICK * num_steps))
-        if steps < _FEWEST:
-            return None
-        self.lab.announce("a quick climb, to see where training breaks")
-        quick = self._climb(np.geomspace(low, high, steps))
-        broken = broken_at(quick.training_losses)
-        if broken is not None and broken < 2:
-            return quick
-        cliff = None if broken is None else float(quick.learning_rates[broken])
-        top = high if cliff is None else min(high, cliff * 10**_ABOVE)
-        bottom = max(low, (cliff or high) / 10**_BELOW)
-        steps = min(round(_SLOW_DENSITY * math.log10(top / bottom)) + 1, num_steps - len(quick.losses))
-        self.lab.announce(f"a slow climb from {rate(bottom)} to {rate(top)}")
-        slow = self._climb(np.geomspace(bottom, top, max(steps, 2)))
-        below = int(np.sum(quick.learning_rates < bottom * (1 - 1e-9)))
-        return quick.first(below).then(slow, cliff)
-
-    def _climb(self, learning_rates: Array) -> _Climb:
-        lab, watched = self.lab, self.watched
-        if watched is None:
-            losses = lab.ramp(learning_rates)
-            return _Climb(learning_rates[: len(losses)], losses, losses)
-        watched.values = []
-        losses = lab.ramp(learning_rates)
-        if lab.metric in lab.untrained:
-            lab.spent += lab.cost(0, len(losses))
-        return _Climb(learning_rates[: len(losses)], losses, np.array(watched.values))
-
-
-def _result(lab: Laboratory, test: _Climb, settings: dict[str, Any], seconds: float) -> RangeTest:
+def _result(lab: Laboratory, test: Climb, settings: dict[str, Any], seconds: float) -> RangeTest:
     watching = lab.metric != "loss"
     analysis = analyse(
         test.learning_rates,

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from learnrate._conclusion import conclude, cost_of
-from learnrate._policy import DRIFT, HALF, QUARTER, REFINE
+from learnrate._policy import DRIFT, HALF, PROBE, QUARTER
 from learnrate.response import Bowl, fit_bowl
 from learnrate.results import Response, TrialState, Verdict, rate
 
@@ -44,7 +44,8 @@ class WholeRuns:
         guess: Where to begin.
     """
 
-    ramped = None
+    climb = None
+    seen = None
     broken = None
 
     def __init__(self, lab: Laboratory, low: float, high: float, guess: float = 1e-3) -> None:
@@ -53,7 +54,7 @@ class WholeRuns:
         self.high = math.log10(high)
         self._start = self._on_grid(math.log10(guess))
         self._trials: dict[tuple[int, float], Trial] = {}
-        short = min(max(lab.steps(REFINE), getattr(lab.problem, "telling_epochs", 1)), lab.total_steps)
+        short = min(max(lab.steps(PROBE), getattr(lab.problem, "telling_epochs", 1)), lab.total_steps)
         spare = (self._left(0.0) - lab.training_cost(0, lab.total_steps)) / lab.training_cost(0, short)
         takes_epochs = bool(getattr(lab.problem, "takes_epochs", False))
         self._short = short if takes_epochs and spare >= FEWEST_SHORT else lab.total_steps
