@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 @pytest.mark.parametrize(
     ("name", "settings", "needs", "said"),
     [
-        ("range_test_keras.py", ["--epochs", "2"], "keras", ["SGD: steepest at", "Adam: steepest at"]),
+        ("range_test_keras.py", ["--epochs", "6"], "keras", ["SGD: ", "Adam: "]),
         ("constant_rates_keras.py", ["--epochs", "2", "--rates", "1e-3", "1e-2"], "keras", ["0.01: ", "best:"]),
         ("constant_rates_torch.py", ["--epochs", "2", "--rates", "1e-3", "1e-2"], "torch", ["0.01: ", "best:"]),
         ("decay_keras.py", ["--epochs", "2"], "keras", ["0.95 an epoch", "schedule in the optimizer"]),
