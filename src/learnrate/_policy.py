@@ -121,10 +121,9 @@ class Policy:
     def run(self) -> Trial | None:
         """Train until the budget is spent; return the trial of full length to recommend, None where all diverged."""
         self._suggested = self._range_tested() if self.can_ramp else self._screened()
-        start = self._on_grid(self._suggested)
-        if not self._affordable(start - HALF, self.lab.steps(PROBE)):
-            return self._confirm([start])
-        return self._confirm(self._compare(self._probe(start)))
+        if self._spare() < self.lab.training_cost(0, self.lab.steps(PROBE)):
+            return self._confirm([min(max(self._suggested, self.low), self.high)])
+        return self._confirm(self._compare(self._probe(self._on_grid(self._suggested))))
 
     @property
     def _epoch(self) -> float:
