@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from learnrate import charts, logs, schedules, stopping, testing
     from learnrate._compare import compare
     from learnrate._diagnose import diagnose
+    from learnrate._halving import Halving
     from learnrate._range_test import range_test
     from learnrate._report import report
+    from learnrate._search import search
     from learnrate._select import select
+    from learnrate._space import choice, integers, log_uniform, uniform
     from learnrate._sweep import sweep
     from learnrate.adapters.command import CommandTrainable
     from learnrate.adapters.function import FunctionTrainable
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
         Diagnosis,
         RangeTest,
         Recommendation,
+        Search,
         Sweep,
         Trial,
         TrialState,
@@ -42,11 +46,13 @@ __all__ = [
     "CommandTrainable",
     "Diagnosis",
     "FunctionTrainable",
+    "Halving",
     "JaxTrainable",
     "KerasTrainable",
     "LearningCurve",
     "RangeTest",
     "Recommendation",
+    "Search",
     "SklearnTrainable",
     "Sweep",
     "TorchTrainable",
@@ -56,27 +62,34 @@ __all__ = [
     "Verdict",
     "__version__",
     "charts",
+    "choice",
     "compare",
     "diagnose",
+    "integers",
+    "log_uniform",
     "logs",
     "range_test",
     "report",
     "schedules",
+    "search",
     "select",
     "stopping",
     "sweep",
     "testing",
+    "uniform",
 ]
 
 _HOMES = {
     "CommandTrainable": "learnrate.adapters.command",
     "Diagnosis": "learnrate.results",
     "FunctionTrainable": "learnrate.adapters.function",
+    "Halving": "learnrate._halving",
     "JaxTrainable": "learnrate.adapters.jax",
     "KerasTrainable": "learnrate.adapters.keras",
     "LearningCurve": "learnrate.curves",
     "RangeTest": "learnrate.results",
     "Recommendation": "learnrate.results",
+    "Search": "learnrate.results",
     "SklearnTrainable": "learnrate.adapters.sklearn",
     "Sweep": "learnrate.results",
     "TorchTrainable": "learnrate.adapters.torch",
@@ -84,12 +97,17 @@ _HOMES = {
     "Trial": "learnrate.results",
     "TrialState": "learnrate.results",
     "Verdict": "learnrate.results",
+    "choice": "learnrate._space",
     "compare": "learnrate._compare",
     "diagnose": "learnrate._diagnose",
+    "integers": "learnrate._space",
+    "log_uniform": "learnrate._space",
     "range_test": "learnrate._range_test",
     "report": "learnrate._report",
+    "search": "learnrate._search",
     "select": "learnrate._select",
     "sweep": "learnrate._sweep",
+    "uniform": "learnrate._space",
 }
 
 

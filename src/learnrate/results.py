@@ -125,7 +125,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     `value` is the best finite value of the deciding metric, None where there is none; `epochs` how many epochs (or
     which fraction of one) it was trained for; `horizon` the epochs over which its schedule ran: a complete trial with
-    fewer epochs was stopped there by a rule. `reductions` are the epochs after which a rule lowered the rate.
+    fewer epochs was stopped there by a rule. `reductions` are the epochs after which a rule lowered the rate. With
+    cross-validation the curve is the mean of the folds', and `folds` each fold's metric where the mean is best.
     """
 
     number: int
@@ -141,11 +142,17 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     diagnosis: Diagnosis | None = None
     reductions: list[float] = []
+    folds: list[float] = []
 
     @property
     def learning_rate(self) -> float:
-        """The trial's learning rate, the peak of its schedule."""
-        return float(self.hyperparameters["learning_rate"])
+        """The trial's learning rate, the peak of its schedule; NaN where a search has no such hyperparameter."""
+        return float(self.hyperparameters.get("learning_rate", math.nan))
+
+    @property
+    def standard_error(self) -> float | None:
+        """The standard error of the mean over the folds, s/√K; None without folds."""
+        return float(np.std(self.folds, ddof=1)) / math.sqrt(len(self.folds)) if len(self.folds) > 1 else None
 
 
 class SlowerCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -338,6 +345,79 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         lines.append("; ".join([f"{self.metric} {short(self.value, 3)}{epochs}", ", ".join(costs)]).rstrip("; "))
         lines.append(f"spent {self.cost:.1f} training runs, the winner's own included" + _weights(self.best))
         return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+
+
+class Search(Result, frozen=True, kw_only=True, eq=False):
+    """What a search over hyperparameters found: see `learnrate.search`.
+
+    Args:
+        hyperparameters: The best ones, for `build(**result.hyperparameters)`; None where there is no answer.
+        learning_rate: The rate that the best trial was trained at; None where it has none.
+        value: The best trial's metric, over the folds' mean where there are folds.
+        standard_error: Of that mean; None without folds.
+        epochs: After how many epochs the best trial was at its best.
+        trials: All trials, in order, with their curves.
+        importance: The share of each hyperparameter in reaching the best tenth of the trials (PED-ANOVA), the largest
+            first; empty where fewer than 10 trials ended well.
+        order: The stages in which the hyperparameters were tuned; one of all of them without stages.
+        cost: In full trainings; each fold's is one.
+        best: The best trial's weights, for `restore` of a problem that `build` makes of its hyperparameters; None
+            with folds, and in a result read from JSON.
+    """
+
+    hyperparameters: dict[str, Any] | None
+    learning_rate: float | None
+    value: float | None
+    standard_error: float | None
+    epochs: float | None
+    horizon: int
+    metric: str
+    mode: Mode
+    trials: list[Trial]
+    importance: dict[str, float]
+    order: list[list[str]]
+    verdict: Verdict
+    cost: float
+    budget: float | None
+    seed: int
+    seconds: float
+    warnings: list[str] = []
+    settings: dict[str, Any] = {}
+    best: Any = None
+
+    def to_json(self) -> str:
+        """Return the result as JSON, without the weights; what JSON cannot hold is written by its name."""
+        named: dict[str, Any] = {}
+        for trial in self.trials:
+            if self.value is not None and trial.value == self.value and trial.state is TrialState.COMPLETE:
+                named = {name: trial.hyperparameters[name] for name in self.hyperparameters or ()}
+                break
+        written = None if self.hyperparameters is None else named
+        plain = msgspec.structs.replace(self, best=None, hyperparameters=written)
+        return msgspec.json.encode(plain, enc_hook=_array_to_list).decode()
+
+    def __str__(self) -> str:
+        if self.hyperparameters is None:
+            return "\n".join(["no answer", *_footnotes(self.verdict, self.warnings)])
+        names = ", ".join(f"{name} {_setting(value)}" for name, value in self.hyperparameters.items())
+        own = "" if "learning_rate" in self.hyperparameters or self.learning_rate is None else rate(self.learning_rate)
+        lines = [names + (f"    (at learning rate {own})" if own else "")]
+        error = "" if self.standard_error is None else f" ± {short(self.standard_error, 2)}"
+        at = "" if self.epochs is None else f" after {short(self.epochs)} of {self.horizon} epochs"
+        lines.append(f"{self.metric} {short(self.value, 4)}{error}{at}")
+        states = [trial.state.value for trial in self.trials]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        lines.append(f"{len(states)} trials ({counts}), {self.cost:.1f} training runs")
+        if self.importance:
+            shares = ", ".join(f"{name} {percent(share)}" for name, share in self.importance.items())
+            lines.append(f"measured importance: {shares}")
+        if len(self.order) > 1:
+            lines.append("tuned in the order: " + "; then ".join(", ".join(stage) for stage in self.order))
+        return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+
+
+def _setting(value: Any) -> str:
+    return short(value, 3) if isinstance(value, float) else str(value)
 
 
 def _costs(other: SlowerCost) -> str:

@@ -1,0 +1,236 @@
+"""Which hyperparameters to try next: a function of what is asked, the seed, the trial's number and what is known."""
+
+# optuna's types are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from learnrate._space import Choice, did_you_mean
+from learnrate.errors import InvalidArgumentError, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    import optuna
+
+    from learnrate._space import Space
+    from learnrate.curves import Mode
+
+SamplerName = Literal["tpe", "gp", "random", "qmc", "grid"]
+Point = dict[str, Any]
+
+STARTUP = 10
+"""Points that fill the space evenly before a model of it is made."""
+
+ATTEMPTS = 5
+"""Proposals of a point that was tried before, until one is taken at random among those that were not."""
+
+
+CLOSEST = 4
+"""Points that broke, closest to a proposal along one parameter, until another is asked for."""
+
+
+class Told(NamedTuple):
+    """What is known of a point: its metric; after how many epochs, where it was stopped early; None where it broke."""
+
+    point: Mapping[str, Any]
+    value: float | None
+    stopped_at: int | None = None
+
+
+class Sampler:
+    """Proposes points of a space, none twice.
+
+    "grid" goes through all of them in order, "random" draws each by itself, "qmc" fills the space evenly (Sobol's
+    sequence, scrambled). "tpe" (Bergstra et al. 2011) and "gp" (Gaussian processes) are Optuna's; they begin with
+    `STARTUP` points of "qmc" and learn from what they are told. A point that broke is told to TPE as pruned and to GP
+    as no better than the worst, so that both turn away from where training breaks.
+
+    A proposal depends on the space, the seed, the number and what is told, and on nothing else: every ask has a
+    sampler made anew, so that a search that is resumed goes on as if it had never stopped.
+
+    Args:
+        name: Which sampler.
+        space: What to choose from.
+        seed: Of the whole search.
+        mode: Whether small values are better, or large ones.
+
+    Raises:
+        InvalidArgumentError: If there is no such sampler, or no grid of a continuum.
+        MissingExtraError: If "gp" lacks PyTorch, which Optuna fits it with.
+    """
+
+    def __init__(self, name: SamplerName, space: Space, *, seed: int, mode: Mode) -> None:
+        check_sampler(name, space)
+        self._name = name
+        self._space = space
+        self._seed = seed
+        self._mode: Mode = mode
+        self._memory: _Memory | None = None
+        self._keys: list[tuple[float, ...]] = []
+
+    @property
+    def size(self) -> float:
+        """How many points there are."""
+        return self._space.size
+
+    def ask(self, number: int, told: Sequence[Told], pending: Sequence[Mapping[str, Any]] = ()) -> Point | None:
+        """Return the next point, None where all have been tried.
+
+        Args:
+            number: The trial's number, from 0.
+            told: What is known, in the order of the trials: what was told before, and maybe more.
+            pending: Points that are being tried.
+        """
+        space = self._space
+        self._keys += [space.key(one.point) for one in told[len(self._keys) :]]
+        tried = {*self._keys, *(space.key(point) for point in pending)}
+        if len(tried) >= space.size:
+            return None
+        if self._name == "grid":
+            return next(point for point in space.points() if space.key(point) not in tried)
+        for attempt in range(ATTEMPTS):
+            point = self._propose(number, attempt, told)
+            if space.key(point) not in tried and (attempt == ATTEMPTS - 1 or not self._breaks(point, told)):
+                return point
+        return self._untried(number, tried)
+
+    def _breaks(self, point: Point, told: Sequence[Told]) -> bool:
+        """Return whether, seen along some parameter, all that was tried closest to a point broke."""
+        broke = np.array([one.value is None for one in told])
+        if len(told) < STARTUP or broke.sum() < CLOSEST:
+            return False
+        known, here = np.array(self._keys), np.array(self._space.key(point))
+        for column, name in enumerate(self._space):
+            values, place = known[:, column], here[column]
+            if getattr(self._space[name], "log", False):
+                values, place = np.log(values), np.log(place)
+            distance = np.abs(values - place)
+            closest = np.argpartition(distance, CLOSEST - 1)[:CLOSEST]
+            if isinstance(self._space[name], Choice) and distance[closest].any():
+                continue  # other choices are no neighbours
+            if broke[closest].all():
+                return True
+        return False
+
+    def _propose(self, number: int, attempt: int, told: Sequence[Told]) -> Point:
+        generator = np.random.default_rng([self._seed, number, attempt])
+        learns = self._name in ("tpe", "gp") and len(told) >= STARTUP and any(one.value is not None for one in told)
+        if learns:
+            return self._learned(int(generator.integers(2**31)), told)
+        if self._name == "random" or attempt:
+            return self._space.at(generator.random(len(self._space)))
+        from scipy.stats import qmc  # pyright: ignore[reportMissingTypeStubs]  # scipy has none
+
+        sequence = qmc.Sobol(len(self._space), scramble=True, rng=np.random.default_rng([self._seed]))
+        return self._space.at(sequence.fast_forward(number).random(1)[0] if number else sequence.random(1)[0])
+
+    def _untried(self, number: int, tried: set[tuple[float, ...]]) -> Point:
+        """Return a point at random among those that are left."""
+        space, generator = self._space, np.random.default_rng([self._seed, number, ATTEMPTS])
+        if space.size <= 100_000:
+            left = [point for point in space.points() if space.key(point) not in tried]
+            return left[generator.integers(len(left))]
+        drawn = (space.at(generator.random(len(space))) for _ in itertools.count())
+        return next(point for point in drawn if space.key(point) not in tried)
+
+    def _learned(self, seed: int, told: Sequence[Told]) -> Point:
+        if self._memory is None:
+            self._memory = _Memory(self._space, self._mode, prunes=self._name == "tpe")
+        with quiet():
+            import optuna
+
+            study = self._memory.study(told)
+            if self._name == "gp":
+                study.sampler = optuna.samplers.GPSampler(n_startup_trials=0, seed=seed)
+                asked = study.ask(self._memory.distributions)
+                found = asked.params
+            else:
+                asked = study.ask()  # lets go of what Optuna remembers of the trials
+                sampler = optuna.samplers.TPESampler(n_startup_trials=0, seed=seed, constant_liar=False)
+                now = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+                # asked for itself, since a trial would first look at the parameters of all others, which takes longer
+                found = sampler.sample_relative(study, now, self._memory.distributions)
+            study.tell(asked, state=optuna.trial.TrialState.FAIL)  # what comes of it is told as another trial
+        return {name: self._space[name].value(found[name]) for name in self._space}
+
+
+def check_sampler(name: Any, space: Space) -> None:
+    """Raise an error if there is no such sampler, or it cannot sample this space."""
+    if name not in get_args(SamplerName):
+        known = ", ".join(f'"{one}"' for one in get_args(SamplerName))
+        hint = did_you_mean(str(name), get_args(SamplerName))
+        raise InvalidArgumentError(f"sampler is {name!r}: pass one of {known}{hint}")
+    endless = [one for one in space if space[one].size == np.inf]
+    if name == "grid" and endless:
+        raise InvalidArgumentError(
+            f"a grid needs values to go through, and {', '.join(endless)} has a continuum: pass a list, such as "
+            "[1e-4, 1e-3, 1e-2], or another sampler"
+        )
+    if name == "gp" and importlib.util.find_spec("torch") is None:
+        raise MissingExtraError(
+            'sampler="gp" fits its Gaussian process with PyTorch; run: pip install learnrate[torch]'
+        )
+
+
+class _Memory:
+    """Optuna's study in memory, told what is known; only what is new is told where the rest is as it was."""
+
+    def __init__(self, space: Space, mode: Mode, *, prunes: bool) -> None:
+        self._space = space
+        self._mode = mode
+        self._prunes = prunes
+        self._told: list[tuple[float | None, int | None]] = []
+        self._study: optuna.Study | None = None
+        self.distributions = {name: space[name].distribution() for name in space}
+
+    def study(self, told: Sequence[Told]) -> optuna.Study:
+        import optuna
+
+        outcomes = [(one.value, one.stopped_at) for one in told]
+        kept = len(self._told)
+        changed = outcomes[:kept] != self._told
+        if self._study is None or changed or (not self._prunes and any(one.value is None for one in told)):
+            direction = "minimize" if self._mode == "min" else "maximize"
+            self._study, kept = optuna.create_study(direction=direction), 0
+        for one in told[kept:]:
+            self._study.add_trial(self._frozen(one, told))
+        self._told = outcomes
+        return self._study
+
+    def _frozen(self, one: Told, told: Sequence[Told]) -> optuna.trial.FrozenTrial:
+        import optuna
+
+        params = {name: self._space[name].seen(one.point[name]) for name in self._space}
+        params = {name: int(value) if value == int(value) else value for name, value in params.items()}
+        if not self._prunes:
+            worst = (max if self._mode == "min" else min)(each.value for each in told if each.value is not None)
+            value = worst if one.value is None else one.value
+            return optuna.trial.create_trial(params=params, distributions=self.distributions, value=value)
+        if one.value is None or one.stopped_at is not None:
+            known = {} if one.value is None or one.stopped_at is None else {one.stopped_at: one.value}
+            state = optuna.trial.TrialState.PRUNED
+            return optuna.trial.create_trial(
+                state=state, params=params, distributions=self.distributions, intermediate_values=known
+            )
+        return optuna.trial.create_trial(params=params, distributions=self.distributions, value=one.value)
+
+
+@contextlib.contextmanager
+def quiet() -> Generator[None]:
+    """Keep Optuna's messages back, and only here: its verbosity is put back as the user has set it."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,390 @@
+"""Search over any hyperparameters: the verb."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from learnrate import _checks
+from learnrate._build import Builder, Candidate
+from learnrate._candidates import Bench
+from learnrate._folds import folds_of
+from learnrate._halving import Halving, brackets_of, halving_of, promoted
+from learnrate._importance import importance
+from learnrate._samplers import Point, Sampler, SamplerName, Told, check_sampler
+from learnrate._space import LEARNING_RATE, Space
+from learnrate._stages import Stage, stages_of
+from learnrate.errors import InvalidArgumentError, TrialFailedError
+from learnrate.results import Search, Trial, TrialState, Verdict
+from learnrate.schedules import ScheduleMaker, constant, describe
+from learnrate.study import Study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from learnrate._folds import Scorer
+    from learnrate.curves import Mode
+    from learnrate.training import Engine, Event
+
+NUM_TRIALS = 20
+"""Trials where neither their number nor a budget is given: enough for a few hyperparameters."""
+
+MOST_FAILURES = 5
+"""Trials that fail one after another until the search gives up: the next would hardly fare better."""
+
+
+def search(
+    build: Callable[..., Any],
+    space: Mapping[str, Any],
+    *,
+    epochs: int,
+    sampler: SamplerName = "tpe",
+    num_trials: int | None = None,
+    budget: float | None = None,
+    halving: str | Halving | None = None,
+    data: tuple[Any, Any] | None = None,
+    cv: Any = None,
+    scoring: str | None = None,
+    stages: str | Iterable[Iterable[str]] | None = None,
+    learning_rate: float | str | None = None,
+    schedule: ScheduleMaker = constant,
+    metric: str = "val_loss",
+    mode: Mode = "min",
+    seed: int = 0,
+    study: str | Path | None = None,
+    engine: Engine | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Search:
+    """Search for the best hyperparameters of any kind, the learning rate among them.
+
+    Each trial is one point of the space: `build(**point)` makes its problem, which is trained in the same loop as
+    everything else, and told to the sampler. No point is tried twice. `learning_rate`, where the space has it, is the
+    peak of the schedule and is passed to `build` only if it has a parameter of that name; `epochs` and `seed`
+    likewise. Each trial has its own seed, from the search's and the trial's number. A trial that diverges or fails
+    counts as one; where `MOST_FAILURES` fail in a row, the search ends.
+
+    Args:
+        build: Returns a new Trainable for its hyperparameters; or it trains by itself, and yields its metrics each
+            epoch or returns them. What it draws at random it seeds by its parameter `seed`.
+        space: Names and their values: `learnrate.log_uniform`, `uniform`, `integers`, `choice`, a list, or a frozen
+            distribution of scipy.stats.
+        epochs: Epochs of a full training.
+        sampler: "tpe" (tree-structured Parzen estimators), "gp" (Gaussian processes; needs PyTorch), "random", "qmc"
+            (even coverage) or "grid".
+        num_trials: How many points to try; all of a grid, else 20, where there is no budget either.
+        budget: What may be spent, in full trainings; each fold's is one. No trial begins that it does not cover.
+        halving: "successive", "hyperband" or a `learnrate.Halving`: all begin, the promising ones go on. None trains
+            all to their end.
+        data: `(x, y)`, the samples to split; `build` is then called with `train=(x, y)` and `validation=(x, y)` too.
+        cv: With data: how many folds, the fraction to hold out, a splitter of scikit-learn, or pairs of places. Both
+            numbers are stratified by class; floats are numbers to predict, not classes, unless all are 0 or 1.
+        scoring: With data: a scorer's name in scikit-learn, such as "average_precision", which decides then.
+        stages: "auto" tunes in the usual order of importance: the learning rate; then momentum, units and batch size;
+            then layers and decay; and looks at the learning rate once more. Lists of names are stages of your own.
+        learning_rate: A rate for all trials; or "select", which gives each its own by a short `learnrate.select`.
+        schedule: Makes the schedule from a peak and a number of steps.
+        metric: The deciding metric. Where nothing is validated, "val_loss" gives way to the training loss, with a
+            warning.
+        mode: "min" where a smaller metric is better, "max" where a larger one is.
+        seed: Decides all randomness.
+        study: A folder that remembers every finished training; the same call continues it.
+        engine: Where to train; None for this process.
+        on_event: Called with every `Event` as it happens.
+
+    Returns:
+        A `Search`.
+
+    Raises:
+        InvalidArgumentError: If an argument cannot be used: nothing has been trained then.
+        TrialFailedError: If `MOST_FAILURES` trials failed in a row and none ended well.
+        UnknownMetricError: If the training reports no such metric.
+        StudyMismatchError: If the study was begun with another space or other settings.
+
+    Example:
+        >>> import learnrate
+        >>> from learnrate.testing import QuadraticTrainable
+        >>> def build(noise):
+        ...     return QuadraticTrainable(noise=noise)
+        >>> space = {"learning_rate": learnrate.log_uniform(1e-3, 1e2), "noise": [0.0, 0.1]}
+        >>> result = learnrate.search(build, space, epochs=2, num_trials=12)
+        >>> result.verdict.value, len(result.trials)
+        ('found', 12)
+    """
+    plan = _planned(
+        build,
+        Space(space),
+        folded=data is not None,
+        epochs=_checks.positive_integer("epochs", epochs),
+        sampler=sampler,
+        num_trials=num_trials,
+        budget=budget,
+        halving=halving,
+        stages=stages,
+        learning_rate=learning_rate,
+        metric=metric if scoring is None else f"val_{scoring}",
+        mode=_checks.mode_name(mode) if scoring is None else "max",
+        schedule=schedule,
+        seed=_checks.seed_integer(seed),
+    )
+    if (cv is not None or scoring is not None) and data is None:
+        raise InvalidArgumentError("cv and scoring need the samples: pass data=(x, y), and let build take train= and "
+                                   "validation=")  # fmt: skip  # two lines are enough
+    folds = [None] if data is None else folds_of(data, 0.2 if cv is None else cv, seed)
+    if learning_rate == "select" and (halving is not None or len(folds) > 1 or stages is not None):
+        raise InvalidArgumentError('learning_rate="select" trains each candidate in its own way: leave halving, folds '
+                                   "and stages out")  # fmt: skip  # two lines are enough
+    settings = plan.settings | {"cv": None if data is None else repr(cv), "scoring": scoring, "folds": len(folds)}
+    started = time.perf_counter()
+    with (
+        _opened(study, settings, plan) as record,
+        Bench(
+            plan.build,
+            epochs=epochs,
+            schedule=schedule,
+            metric=plan.metric,
+            mode=plan.mode,
+            folds=folds,
+            scorer=None if scoring is None else _scorer(scoring),
+            learning_rate=None if learning_rate is None or isinstance(learning_rate, str) else float(learning_rate),
+            study=record,
+            engine=engine,
+            budget=plan.cost_limit(len(folds)),
+            on_event=on_event,
+        ) as bench,
+    ):
+        result = _Run(plan, bench).result(settings, started)
+        if record is not None:
+            record.set_result(result.to_json())
+    return result
+
+
+class _Plan(NamedTuple):
+    """What is asked, checked."""
+
+    build: Builder
+    space: Space
+    epochs: int
+    sampler: SamplerName
+    num_trials: int
+    budget: float | None
+    halving: Halving | None
+    stages: list[Stage]
+    learning_rate: float | str | None
+    metric: str
+    mode: Mode
+    seed: int
+    settings: dict[str, Any]
+
+    def cost_limit(self, folds: int) -> float | None:
+        """Return what the search will spend at most, where that is known."""
+        whole = float(self.num_trials * folds) if self.halving is None and self.learning_rate != "select" else None
+        return whole if self.budget is None else self.budget if whole is None else min(self.budget, whole)
+
+
+def _planned(build: Callable[..., Any], space: Space, *, folded: bool, **asked: Any) -> _Plan:
+    """Check everything that can be checked before any training."""
+    epochs, sampler, budget, rate = asked["epochs"], asked["sampler"], asked["budget"], asked["learning_rate"]
+    check_sampler(sampler, space)
+    _checks.metric_name(asked["metric"])
+    if budget is not None:
+        _checks.budget_number(budget)
+    if rate is not None and rate != "select":
+        _checks.positive_number("learning_rate", rate)
+    if rate is not None and LEARNING_RATE in space:
+        raise InvalidArgumentError(
+            "the learning rate is in the space and given as learning_rate=: leave one of them out"
+        )
+    builder = Builder(build, space, folded=folded)
+    halving = halving_of(asked["halving"], epochs)
+    count = asked["num_trials"]
+    count = None if count is None else _checks.positive_integer("num_trials", count)
+    if sampler == "grid":
+        _require_whole_grid(space, count, budget, halving)
+    if count is None:
+        count = int(min(space.size, 10**6)) if sampler == "grid" or budget is not None else NUM_TRIALS
+    stages = stages_of(asked["stages"], space, count, builder.defaults)
+    settings: dict[str, Any] = {
+        "space": space.describe(),
+        "epochs": epochs,
+        "sampler": sampler,
+        "num_trials": count,
+        "budget": budget,
+        "halving": None if halving is None else {name: getattr(halving, name) for name in halving.__struct_fields__},
+        "stages": [stage.names for stage in stages],
+        "learning_rate": rate,
+        "schedule": describe(asked["schedule"]),
+        "metric": asked["metric"],
+        "mode": asked["mode"],
+        "seed": asked["seed"],
+    }
+    own = {name: asked[name] for name in ("epochs", "sampler", "budget", "learning_rate", "metric", "mode", "seed")}
+    return _Plan(build=builder, space=space, num_trials=count, halving=halving, stages=stages, settings=settings, **own)
+
+
+def _require_whole_grid(space: Space, count: int | None, budget: float | None, halving: Halving | None) -> None:
+    allowed = [float(one) for one in (count, budget if halving is None else None) if one is not None]
+    if allowed and space.size > min(allowed):
+        sizes = " x ".join(f"{space[name].size:.0f}" for name in space)
+        raise InvalidArgumentError(
+            f"the grid has {space.size:,.0f} points ({sizes}), and {min(allowed):,.0f} may be trained: pass a larger "
+            'num_trials or budget, fewer values, or sampler="tpe"'
+        )
+
+
+def _scorer(scoring: str) -> Scorer:
+    from learnrate.adapters._sklearn_scoring import SklearnScorer
+
+    return SklearnScorer(scoring)
+
+
+def _opened(
+    path: str | Path | None, settings: dict[str, Any], plan: _Plan
+) -> contextlib.AbstractContextManager[Study | None]:
+    if path is None:
+        return contextlib.nullcontext()
+    return Study.open(Path(path), verb="search", settings=settings, identity={"build": plan.build.name})
+
+
+class _Exhausted(Exception):  # noqa: N818  # not an error: it ends the search
+    """There is nothing more to try, or nothing more to spend."""
+
+
+class _Run:
+    """One search at work."""
+
+    def __init__(self, plan: _Plan, bench: Bench) -> None:
+        self._plan = plan
+        self._bench = bench
+        self._values: dict[int, Point] = {}
+        self._failures = 0
+
+    def result(self, settings: dict[str, Any], started: float) -> Search:
+        """Search, and say what was found."""
+        bench, plan = self._bench, self._plan
+        with contextlib.suppress(_Exhausted):
+            for stage in plan.stages:
+                self._stage(stage)
+        best = bench.best
+        candidate = None if best is None else self._candidate(best.number, self._values[best.number])
+        trials = [bench.trials[number] for number in sorted(bench.trials)]
+        at = None if best is None else best.curve.best(bench.deciding(best.curve.metrics), bench.mode)
+        return Search(
+            hyperparameters=None if candidate is None else dict(candidate.values),
+            learning_rate=None if best is None or math.isnan(best.learning_rate) else best.learning_rate,
+            value=None if best is None else best.value,
+            standard_error=None if best is None else best.standard_error,
+            epochs=None if at is None else at.epoch,
+            horizon=plan.epochs,
+            metric=bench.metric,
+            mode=bench.mode,
+            trials=trials,
+            importance=importance(trials, plan.space, bench.mode),
+            order=[stage.names for stage in plan.stages],
+            verdict=Verdict.FOUND if best is not None else Verdict.ALL_DIVERGED,
+            cost=bench.spent,
+            budget=plan.budget,
+            seed=plan.seed,
+            seconds=time.perf_counter() - started,
+            warnings=bench.warnings,
+            settings=settings,
+            best=None if candidate is None else bench.weights_of_best(candidate),
+        )
+
+    def _stage(self, stage: Stage) -> None:
+        """Tune a part of the space, the rest as it is best so far."""
+        plan, bench = self._plan, self._bench
+        best = bench.best
+        incumbent = stage.start if best is None else self._values[best.number]
+        part = stage.space(plan.space, incumbent)
+        fixed = {name: incumbent[name] for name in plan.space if name not in part}
+        if len(plan.stages) > 1:
+            bench.announce(f"tuning {', '.join(part)}")
+        else:
+            bench.announce(f"searching {', '.join(part)} by {plan.sampler}")
+        sampler = Sampler(plan.sampler, part, seed=plan.seed + stage.number, mode=plan.mode)
+        first = len(self._values)
+        for bracket in brackets_of(plan.halving, stage.trials, plan.epochs):
+            self._bracket(bracket.candidates, bracket.rungs, functools.partial(self._next, sampler, fixed, first, best))
+
+    def _bracket(self, count: int, rungs: Sequence[int], next_one: Callable[[], Candidate | None]) -> None:
+        """Begin so many candidates; at each rung the promising ones go on, and the others stay."""
+        plan, bench = self._plan, self._bench
+        running: list[Candidate] = []
+        ended = False
+        for _ in range(count):
+            candidate = None if self._is_spent(rungs[0]) else next_one()
+            if candidate is None:
+                ended = True
+                break
+            self._train(candidate, rungs[0])
+            running.append(candidate)
+        for rung in rungs[1:]:
+            alive = [one for one in running if bench.trials[one.number].state is TrialState.COMPLETE]
+            factor = plan.halving.factor if plan.halving is not None else 1
+            trials = [bench.trials[one.number] for one in alive]
+            kept = promoted(trials, factor, bench.metric, bench.mode, plan.epochs)
+            for one in alive:
+                if one.number not in kept:
+                    bench.prune(one.number)
+            running = [one for one in alive if one.number in kept]
+            for one in running:
+                self._train(one, rung)
+        if ended:
+            raise _Exhausted
+
+    def _is_spent(self, until: int) -> bool:
+        bench = self._bench
+        cost = len(bench.folds) * until / self._plan.epochs
+        return self._plan.budget is not None and bench.spent + cost > self._plan.budget + 1e-9
+
+    def _next(self, sampler: Sampler, fixed: Point, first: int, incumbent: Trial | None) -> Candidate | None:
+        """Return the next candidate: the study's, where it is known there, else the sampler's."""
+        plan, bench = self._plan, self._bench
+        number = len(self._values)
+        recorded = self._recorded(number)
+        if recorded is not None:
+            point = plan.space.recorded(recorded.hyperparameters)
+        else:
+            told = [self._told(bench.trials[one]) for one in range(first, number)]
+            if incumbent is not None:
+                told.insert(0, self._told(incumbent))
+            asked = sampler.ask(number, told)
+            if asked is None:
+                bench.warnings.append(f"all {sampler.size:,.0f} points of the space have been tried")
+                return None
+            point = {name: asked[name] if name in asked else fixed[name] for name in plan.space}
+        self._values[number] = point
+        return self._candidate(number, point)
+
+    def _recorded(self, number: int) -> Trial | None:
+        rungs = {rung for bracket in brackets_of(self._plan.halving, 9**9, self._plan.epochs) for rung in bracket.rungs}
+        found = (self._bench.known(number, rung) for rung in sorted(rungs))
+        return next((one for one in found if one is not None), None)
+
+    def _told(self, trial: Trial) -> Told:
+        point = self._values[trial.number]
+        if trial.state in (TrialState.DIVERGED, TrialState.FAILED) or trial.value is None:
+            return Told(point, None)
+        return Told(point, trial.value, None if trial.epochs >= self._plan.epochs else round(trial.epochs))
+
+    def _candidate(self, number: int, point: Point) -> Candidate:
+        seed = int(np.random.SeedSequence([self._plan.seed, number]).generate_state(1)[0])
+        return Candidate(number, point, self._plan.space.record(point), seed)
+
+    def _train(self, candidate: Candidate, until: int) -> None:
+        trial = self._bench.train(candidate, until)
+        self._failures = self._failures + 1 if trial.state is TrialState.FAILED else 0
+        if trial.state is TrialState.FAILED:
+            reason = (trial.error or "").strip().splitlines()[-1]
+            self._bench.warnings.append(f"trial {trial.number} failed: {reason}")
+        if self._failures == MOST_FAILURES:
+            if not any(one.state is TrialState.COMPLETE for one in self._bench.trials.values()):
+                raise TrialFailedError(f"{MOST_FAILURES} trials failed one after another; the last with\n{trial.error}")
+            self._bench.warnings.append(f"the search ended early: {MOST_FAILURES} trials failed one after another")
+            raise _Exhausted
