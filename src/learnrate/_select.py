@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from learnrate import _checks
 from learnrate._conclusion import conclude
 from learnrate._laboratory import Laboratory, open_study
 from learnrate._policy import Policy
+from learnrate._schedules_compared import select_among
 from learnrate._whole_runs import WholeRuns
+from learnrate.errors import InvalidArgumentError
 from learnrate.schedules import ScheduleMaker, constant, describe
 from learnrate.training import Engine, Event, Trainable, require_trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from learnrate.curves import Mode
@@ -28,6 +31,7 @@ def select(
     *,
     epochs: int,
     schedule: ScheduleMaker = constant,
+    schedules: Sequence[ScheduleMaker] | None = None,
     budget: float = 2.0,
     metric: str = "val_loss",
     mode: Mode = "min",
@@ -40,12 +44,13 @@ def select(
 ) -> Recommendation:
     """Find the learning rate to use, say how sure that is, and what it costs to use another.
 
-    A short range test finds where training breaks. From well below, trainings half a decade apart are begun and
-    left at a sixteenth of the horizon; those a quarter of a decade apart around the best go on to an eighth; the two
-    that promise most to 0.3; the better one to the end. Each is the beginning of a full training on the schedule
-    asked for, from the same weights over the same batches, so that small differences count and nothing is trained
-    twice. What is left of the budget goes into full trainings of the winner's neighbours. The problem is left as it
-    was found; `problem.restore(answer.best)` loads the winner's weights.
+    A range test of at most 100 steps says where to look. Trainings half a decade to either side are begun and left
+    at an eighth of the horizon; from their losses, from where the range test points and from what a short training
+    flatters a fast rate by, it follows which two rates a quarter of a decade apart go on to 0.3; the better one goes
+    on to the end. Each is the beginning of a full training on the schedule asked for, from the same weights over the
+    same batches, so that small differences count and nothing is trained twice. What is left of the budget goes into
+    full trainings of the winner's neighbours. The problem is left as it was found; `problem.restore(answer.best)`
+    loads the winner's weights.
 
     A function or a command is trained in the same way, without the range test: a generator is held while another
     trains. Where a training comes in one piece, each is begun anew and paid in full: short ones search and a full
@@ -57,6 +62,8 @@ def select(
             that returns them at the end (see `learnrate.FunctionTrainable`).
         epochs: How many epochs the training is meant to have.
         schedule: Makes the schedule from a peak and a number of steps, as `learnrate.schedules.cosine` does.
+        schedules: Several makers to choose from: the peak is selected for each at the same budget, and the answer is
+            that of the best, with what each reached in `answer.schedules`. It costs the budget times their number.
         budget: What may be spent, in full training runs, the winner's own included: at least 1. 2 is where the answer
             becomes reliable; more goes into full-length comparisons.
         metric: The deciding metric. Where nothing is validated, "val_loss" gives way to the training loss, with a
@@ -84,6 +91,23 @@ def select(
         >>> answer.verdict.value
         'found'
     """
+    if schedules is not None:
+        if schedule is not constant:
+            raise InvalidArgumentError("both schedule and schedules are given: pass one of them")
+        one = functools.partial(
+            select,
+            problem,
+            epochs=epochs,
+            budget=budget,
+            metric=metric,
+            mode=mode,
+            min_learning_rate=min_learning_rate,
+            max_learning_rate=max_learning_rate,
+            seed=seed,
+            engine=engine,
+            on_event=on_event,
+        )
+        return select_among(schedules, study, one)
     problem = require_trainable(problem)
     low, high = _checks.learning_rate_range(min_learning_rate, max_learning_rate)
     settings: dict[str, Any] = {

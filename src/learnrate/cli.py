@@ -132,11 +132,16 @@ class _Request(NamedTuple):
     study: Path | None
     report: Path | None
     as_json: bool
+    is_several: bool = False
+    """Whether the study's folder holds a study of each schedule."""
 
 
 @main.command()
 @_problem
 @_scheduled
+@click.option(
+    "--schedules", help="Several makers to choose from, as in constant,cosine,one_cycle: the budget for each."
+)
 @click.option("--budget", default=2.0, show_default=True, help="What may be spent, in full training runs.")
 @_range
 @_kept
@@ -147,7 +152,8 @@ def select(study: Path | None, as_json: bool, report: Path | None, **settings: A
     learnrate select --epochs 20 -- python train.py --lr {learning_rate} --epochs {epochs}
     """
     problem, settings = _problem_of(settings)
-    _work("select", _with_schedule(settings), _Request(problem, study, report, as_json))
+    several = settings["schedules"] is not None
+    _work("select", _with_schedule(settings), _Request(problem, study, report, as_json, several))
 
 
 @main.command()
@@ -317,7 +323,7 @@ class _Watch:
         self._resumable = False
 
     def __call__(self, event: Event) -> None:
-        if not self._resumable and self._request.study is not None:
+        if not self._resumable and self._request.study is not None and not self._request.is_several:
             self._request.problem.keep_in(self._request.study)
             self._resumable = True
         if event.trial is not None and event.kind is EventKind.TRIAL_FINISHED:
@@ -329,6 +335,8 @@ class _Watch:
         lines = [best_so_far(list(self._finished.values()), settings)] if self._finished else []
         if self._resumable and self._request.study is not None:
             lines.append(f"go on by {_resume(self._request.study)}")
+        elif self._request.study is not None:
+            lines.append("the same command goes on from here")
         return lines
 
 
@@ -340,10 +348,15 @@ def _problem_of(settings: dict[str, Any]) -> tuple[Source | Command, dict[str, A
 
 
 def _with_schedule(settings: dict[str, Any]) -> dict[str, Any]:
-    """Turn the options that say the schedule into its maker."""
+    """Turn the options that say the schedule, or several, into makers."""
     own = {name: settings[name] for name in ("warmup_fraction", "final_fraction") if settings[name] is not None}
     rest = {name: value for name, value in settings.items() if name not in ("warmup_fraction", "final_fraction")}
-    return rest | {"schedule": by_name(settings["schedule"], **own)}
+    several = rest.pop("schedules", None)
+    if several is None:
+        return rest | {"schedule": by_name(settings["schedule"], **own)}
+    if rest.pop("schedule") != "constant" or own:
+        raise errors.InvalidArgumentError("--schedules compares schedules as they are: leave the other options out")
+    return rest | {"schedules": [by_name(name.strip()) for name in several.split(",")]}
 
 
 def _with_stopping(settings: dict[str, Any]) -> dict[str, Any]:

@@ -225,6 +225,21 @@ class RangeTest(Result, frozen=True, kw_only=True, eq=False):
     warnings: list[str] = []
     settings: dict[str, Any] = {}
 
+    @property
+    def cyclical_range(self) -> tuple[float, float] | None:
+        """The lowest and highest rate for a cyclical schedule, None where no descent was seen.
+
+        The highest is where the loss is at its lowest, at most half of the rate that broke training; the lowest a
+        quarter of that. The cyclical schedules' own default is the same quarter.
+
+        Source: Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186, section 3.3.
+        """
+        tenth = self.suggestions.get("minimum / 10")
+        if tenth is None:
+            return None
+        highest = min(10 * tenth, math.inf if self.cliff is None else self.cliff / 2)
+        return highest / 4, highest
+
     def __str__(self) -> str:
         answer = "no learning rate" if self.learning_rate is None else f"learning rate {rate(self.learning_rate)}"
         lines = [f"{answer}    ({self.verdict.value}: {self.verdict.message})"]
@@ -235,6 +250,9 @@ class RangeTest(Result, frozen=True, kw_only=True, eq=False):
             lines.append(f"other rules: {known}")
         if self.cliff is not None:
             lines.append(f"training breaks at {rate(self.cliff)}")
+        if self.cyclical_range is not None:
+            lowest, highest = self.cyclical_range
+            lines.append(f"for a cyclical schedule: {rate(lowest)} to {rate(highest)}")
         return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
 
 
@@ -279,6 +297,25 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
         return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
 
 
+class ScheduleOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What one schedule reached at its own best learning rate, where `select` compared several."""
+
+    schedule: dict[str, Any]
+    learning_rate: float | None
+    interval: tuple[float, float] | None
+    value: float | None
+    epochs: float | None
+    verdict: Verdict
+    cost: float
+
+    @property
+    def name(self) -> str:
+        """The schedule's name and the settings that are not the name's own defaults."""
+        from learnrate.schedules import settings_told
+
+        return settings_told(self.schedule)
+
+
 class Recommendation(Result, frozen=True, kw_only=True, eq=False):
     """The learning rate to use, and how sure that is: see `learnrate.select`.
 
@@ -291,6 +328,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         cost: What finding out cost, in full training runs, the winner's own included.
         slower_costs: What a third and a tenth of the learning rate would cost.
         yours: What the rate that the user had set would cost; None where it is not known.
+        schedules: What each schedule reached, where several were compared; the rest is about the best of them.
         best: The winner's weights, for `problem.restore(answer.best)`; None in a result read from JSON.
     """
 
@@ -316,6 +354,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
     seconds: float
     warnings: list[str] = []
     settings: dict[str, Any] = {}
+    schedules: list[ScheduleOutcome] = []
     best: Any = None
 
     def to_json(self) -> str:
@@ -343,8 +382,22 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
             costs.append(f"a tenth of {rate(self.learning_rate)} {_costs(self.slower_costs[-1])}")
         epochs = "" if self.epochs is None else f" after {short(self.epochs)} of {self.horizon} epochs"
         lines.append("; ".join([f"{self.metric} {short(self.value, 3)}{epochs}", ", ".join(costs)]).rstrip("; "))
+        lines += _schedule_lines(self)
         lines.append(f"spent {self.cost:.1f} training runs, the winner's own included" + _weights(self.best))
         return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+
+
+def _schedule_lines(answer: Recommendation) -> list[str]:
+    """Say what each schedule reached, the best first."""
+    sign = 1 if answer.mode == "min" else -1
+    ranked = sorted(answer.schedules, key=lambda one: math.inf if one.value is None else sign * one.value)
+    told = [
+        f"{one.name} no learning rate"
+        if one.learning_rate is None
+        else f"{one.name} {short(one.value, 3)} at {rate(one.learning_rate)}"
+        for one in ranked
+    ]
+    return [f"schedules: {'; '.join(told)}"] if told else []
 
 
 class Search(Result, frozen=True, kw_only=True, eq=False):

@@ -42,7 +42,7 @@ from learnrate._schedule import (
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "Schedule",
@@ -421,3 +421,21 @@ def by_name(name: str, /, **settings: Any) -> Callable[[float, int], Schedule]:
 def _settings_of(name: str) -> str:
     known = list(inspect.signature(_MAKERS[name]).parameters)[2:]
     return f"its settings are {', '.join(known)}"
+
+
+def settings_told(described: Mapping[str, Any]) -> str:
+    """Say a described schedule in words: its name, and the settings in which it differs from its maker's defaults.
+
+    Example:
+        >>> settings_told(describe(functools.partial(cosine, warmup_fraction=0.1)))
+        'cosine (warmup_fraction 0.1)'
+    """
+    name, settings = described["name"], described["settings"]
+    maker = _MAKERS.get(name)
+    usual: Mapping[str, Any] = {} if maker is None or described.get("custom") else describe(maker)["settings"]
+    own = [
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in settings.items()
+        if value != usual.get(key)
+    ]
+    return f"{name} ({', '.join(own)})" if own else str(name)
