@@ -9,7 +9,7 @@ import msgspec
 
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import ScheduleOutcome
-from learnrate.schedules import ScheduleMaker, describe
+from learnrate.schedules import ScheduleMaker, describe, settings_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +66,7 @@ def _rank(answer: Recommendation) -> float:
 
 def _outcome(answer: Recommendation) -> ScheduleOutcome:
     return ScheduleOutcome(
+        name=settings_told(answer.schedule),
         schedule=answer.schedule,
         learning_rate=answer.learning_rate,
         interval=answer.interval,

@@ -298,8 +298,12 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
 
 
 class ScheduleOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What one schedule reached at its own best learning rate, where `select` compared several."""
+    """What one schedule reached at its own best learning rate, where `select` compared several.
 
+    `name` is the schedule's, with the settings that are not its maker's defaults.
+    """
+
+    name: str
     schedule: dict[str, Any]
     learning_rate: float | None
     interval: tuple[float, float] | None
@@ -307,13 +311,6 @@ class ScheduleOutcome(msgspec.Struct, frozen=True, kw_only=True):
     epochs: float | None
     verdict: Verdict
     cost: float
-
-    @property
-    def name(self) -> str:
-        """The schedule's name and the settings that are not the name's own defaults."""
-        from learnrate.schedules import settings_told
-
-        return settings_told(self.schedule)
 
 
 class Recommendation(Result, frozen=True, kw_only=True, eq=False):
