@@ -18,6 +18,10 @@ GIVEN = ("epochs", "seed", "train", "validation")
 """What `build` is passed beside its hyperparameters, where it has parameters of these names."""
 
 
+class SharedProblemError(UnsupportedProblemError):
+    """Two trials would train the same model: no trial is worth anything."""
+
+
 class Candidate(NamedTuple):
     """One point of the space: its trial's number, its values, the same as JSON holds them, and its seed."""
 
@@ -49,8 +53,8 @@ class Builder:
         try:
             parameters = list(inspect.signature(build).parameters.values())
         except (TypeError, ValueError):
-            parameters = list[inspect.Parameter]()
-        self._open = not parameters or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
+            parameters = [inspect.Parameter("anything", inspect.Parameter.VAR_KEYWORD)]  # it does not say
+        self._open = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
         keywords = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         self._known = [one.name for one in parameters if one.kind in keywords]
         self.defaults: dict[str, Any] = {
@@ -95,7 +99,7 @@ class Builder:
         }
         built = self._build(**passed)
         if built is self._last and built is not None:
-            raise UnsupportedProblemError(
+            raise SharedProblemError(
                 f"{self.name} returned the same object twice: let it build a new model and a new optimizer at each call"
             )
         self._last = built

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 import numpy as np
 
+from learnrate._build import SharedProblemError
 from learnrate._space import LEARNING_RATE, did_you_mean
 from learnrate._weights import Weights
 from learnrate.curves import LearningCurve, Mode
@@ -74,7 +75,7 @@ class Bench:
         self._scorer = scorer
         self._learning_rate = learning_rate
         self.study = study
-        self._engine = engine or LocalEngine()
+        self.engine = engine or LocalEngine()
         self.budget = budget
         self.on_event = on_event
         self.trials: dict[int, Trial] = {}
@@ -113,6 +114,10 @@ class Bench:
         """Return a trial that was trained up to an epoch before this process began."""
         return None if self.study is None else self.study.recall(_key(number, until, self.epochs))
 
+    def known_whole(self, number: int) -> Trial | None:
+        """Return a trial that was trained in another way before this process began."""
+        return None if self.study is None else self.study.recall(_whole(number))
+
     def train(self, candidate: Candidate, until: int, *, stage: str = "search") -> Trial:
         """Train a candidate up to an epoch, from where it was left."""
         number, key = candidate.number, _key(candidate.number, until, self.epochs)
@@ -140,8 +145,8 @@ class Bench:
 
     def take(self, candidate: Candidate, train: Callable[[Trainable], tuple[Trial, float, Snapshot]]) -> Trial:
         """Let a candidate be trained in another way, which returns its trial, its cost and its weights."""
-        key = f"{candidate.number}/whole"
-        known = None if self.study is None else self.study.recall(key)
+        key = _whole(candidate.number)
+        known = self.known_whole(candidate.number)
         if known is not None:
             trial, cost = known, float(known.hyperparameters[COST])
         else:
@@ -153,7 +158,7 @@ class Bench:
             try:
                 problem = self._build(candidate, None, self.epochs)
                 trial, cost, weights = train(problem)
-            except (UnknownMetricError, StudyError):
+            except (UnknownMetricError, StudyError, SharedProblemError):
                 raise
             except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the search goes on
                 trial, cost = _failed(start, error), 0.0
@@ -208,7 +213,7 @@ class Bench:
             if self._scorer is not None:
                 problem = self._scorer.scoring(problem, self.folds[place])
             trial = self._run(problem, work, before, until)
-        except (UnknownMetricError, StudyError):
+        except (UnknownMetricError, StudyError, SharedProblemError):
             raise
         except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the search goes on
             trial = _failed(work.trial(TrialState.FAILED), error)
@@ -242,7 +247,7 @@ class Bench:
             begin(rate, self.epochs, work.started.seed)
         work.problem = problem
         try:
-            diverged = self._engine.train(problem, segment, self.schedule, work.on_row)
+            diverged = self.engine.train(problem, segment, self.schedule, work.on_row)
             trial = work.trial(TrialState.DIVERGED if diverged or work.lost else TrialState.COMPLETE)
             if trial.state is TrialState.COMPLETE and until < self.epochs:
                 self._weights.put(_name(number, work.place), problem, problem.snapshot())
@@ -431,6 +436,10 @@ class _Work:
 
 def _key(number: int, until: int, epochs: int) -> str:
     return f"search/{number}/{until}of{epochs}"
+
+
+def _whole(number: int) -> str:
+    return f"search/{number}/whole"
 
 
 def _name(number: int, place: int) -> str:

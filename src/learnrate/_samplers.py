@@ -76,11 +76,6 @@ class Sampler:
         self._memory: _Memory | None = None
         self._keys: list[tuple[float, ...]] = []
 
-    @property
-    def size(self) -> float:
-        """How many points there are."""
-        return self._space.size
-
     def ask(self, number: int, told: Sequence[Told], pending: Sequence[Mapping[str, Any]] = ()) -> Point | None:
         """Return the next point, None where all have been tried.
 

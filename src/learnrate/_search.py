@@ -17,6 +17,7 @@ from learnrate._candidates import Bench
 from learnrate._folds import folds_of
 from learnrate._halving import Halving, brackets_of, halving_of, promoted
 from learnrate._importance import importance
+from learnrate._own_rates import COST, Selects
 from learnrate._samplers import Point, Sampler, SamplerName, Told, check_sampler
 from learnrate._space import LEARNING_RATE, Space
 from learnrate._stages import Stage, stages_of
@@ -251,8 +252,8 @@ def _opened(
     return Study.open(Path(path), verb="search", settings=settings, identity={"build": plan.build.name})
 
 
-class _Exhausted(Exception):  # noqa: N818  # not an error: it ends the search
-    """There is nothing more to try, or nothing more to spend."""
+class _Ended(Exception):  # noqa: N818  # not an error
+    """There is nothing more to spend, or too much has failed."""
 
 
 class _Run:
@@ -263,11 +264,12 @@ class _Run:
         self._bench = bench
         self._values: dict[int, Point] = {}
         self._failures = 0
+        self._selects = Selects(bench)
 
     def result(self, settings: dict[str, Any], started: float) -> Search:
         """Search, and say what was found."""
         bench, plan = self._bench, self._plan
-        with contextlib.suppress(_Exhausted):
+        with contextlib.suppress(_Ended):
             for stage in plan.stages:
                 self._stage(stage)
         best = bench.best
@@ -309,18 +311,20 @@ class _Run:
             bench.announce(f"searching {', '.join(part)} by {plan.sampler}")
         sampler = Sampler(plan.sampler, part, seed=plan.seed + stage.number, mode=plan.mode)
         first = len(self._values)
-        for bracket in brackets_of(plan.halving, stage.trials, plan.epochs):
+        left = sum(one.trials for one in plan.stages[: stage.number + 1]) - first  # what earlier stages did not need
+        for bracket in brackets_of(plan.halving, left, plan.epochs):
             self._bracket(bracket.candidates, bracket.rungs, functools.partial(self._next, sampler, fixed, first, best))
+        if len(self._values) - first < left and len(plan.stages) == 1:
+            bench.warnings.append(f"all {part.size:,.0f} points of the space have been tried")
 
     def _bracket(self, count: int, rungs: Sequence[int], next_one: Callable[[], Candidate | None]) -> None:
         """Begin so many candidates; at each rung the promising ones go on, and the others stay."""
         plan, bench = self._plan, self._bench
         running: list[Candidate] = []
-        ended = False
-        for _ in range(count):
-            candidate = None if self._is_spent(rungs[0]) else next_one()
+        spent = False
+        while len(running) < count and not (spent := self._is_spent(rungs[0])):
+            candidate = next_one()
             if candidate is None:
-                ended = True
                 break
             self._train(candidate, rungs[0])
             running.append(candidate)
@@ -335,12 +339,12 @@ class _Run:
             running = [one for one in alive if one.number in kept]
             for one in running:
                 self._train(one, rung)
-        if ended:
-            raise _Exhausted
+        if spent:
+            raise _Ended
 
     def _is_spent(self, until: int) -> bool:
         bench = self._bench
-        cost = len(bench.folds) * until / self._plan.epochs
+        cost = COST if self._plan.learning_rate == "select" else len(bench.folds) * until / self._plan.epochs
         return self._plan.budget is not None and bench.spent + cost > self._plan.budget + 1e-9
 
     def _next(self, sampler: Sampler, fixed: Point, first: int, incumbent: Trial | None) -> Candidate | None:
@@ -356,13 +360,14 @@ class _Run:
                 told.insert(0, self._told(incumbent))
             asked = sampler.ask(number, told)
             if asked is None:
-                bench.warnings.append(f"all {sampler.size:,.0f} points of the space have been tried")
                 return None
             point = {name: asked[name] if name in asked else fixed[name] for name in plan.space}
         self._values[number] = point
         return self._candidate(number, point)
 
     def _recorded(self, number: int) -> Trial | None:
+        if self._plan.learning_rate == "select":
+            return self._bench.known_whole(number)
         rungs = {rung for bracket in brackets_of(self._plan.halving, 9**9, self._plan.epochs) for rung in bracket.rungs}
         found = (self._bench.known(number, rung) for rung in sorted(rungs))
         return next((one for one in found if one is not None), None)
@@ -378,7 +383,10 @@ class _Run:
         return Candidate(number, point, self._plan.space.record(point), seed)
 
     def _train(self, candidate: Candidate, until: int) -> None:
-        trial = self._bench.train(candidate, until)
+        if self._plan.learning_rate == "select":
+            trial = self._selects.train(candidate)
+        else:
+            trial = self._bench.train(candidate, until)
         self._failures = self._failures + 1 if trial.state is TrialState.FAILED else 0
         if trial.state is TrialState.FAILED:
             reason = (trial.error or "").strip().splitlines()[-1]
@@ -387,4 +395,4 @@ class _Run:
             if not any(one.state is TrialState.COMPLETE for one in self._bench.trials.values()):
                 raise TrialFailedError(f"{MOST_FAILURES} trials failed one after another; the last with\n{trial.error}")
             self._bench.warnings.append(f"the search ended early: {MOST_FAILURES} trials failed one after another")
-            raise _Exhausted
+            raise _Ended
