@@ -24,12 +24,13 @@ import numpy.typing as npt
 
 from learnrate.adapters import _sklearn_checks as checks
 from learnrate.adapters._sklearn_models import model_of
+from learnrate.adapters._sklearn_search import SearchCV
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SklearnSnapshot", "SklearnTrainable"]
+__all__ = ["SearchCV", "SklearnSnapshot", "SklearnTrainable"]
 
 FloatArray = npt.NDArray[np.float64]
 
