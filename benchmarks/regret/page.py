@@ -52,6 +52,7 @@ LABELS = {
     "optuna_5": "Optuna TPE with the median pruner, 5 runs",
     "optuna_10": "Optuna TPE with the median pruner, 10 runs",
     "one_epoch": "one epoch at 15 half-decade values",
+    "exhaustive": "the whole grid, 29 full runs with one seed",
 }
 
 

@@ -1,7 +1,7 @@
 """Asks other packages, and plain searches, for a learning rate.
 
     python -m benchmarks.regret.peers DIRECTORY lr_finder fastai lightning    # with requirements-peers.txt installed
-    python -m benchmarks.regret.peers DIRECTORY random optuna one_epoch default_keras
+    python -m benchmarks.regret.peers DIRECTORY random optuna one_epoch exhaustive default_keras
 
 The first three run the packages' own range tests, with their defaults, on the task itself, and need an environment
 of their own. The rest need full trainings, which they find in the recorded grid: it is the exhaustive table of them.
@@ -241,6 +241,13 @@ def ask_one_epoch(task: Task, seed: int) -> Iterator[Answer]:
     yield replace(_replayed("one_epoch", task, seed, (place, cost)), with_final=False)
 
 
+def ask_exhaustive(task: Task, seed: int) -> Iterator[Answer]:
+    """The best of the whole grid, every rate trained once in full; the seed is one of the three that judge it."""
+    metrics = best_epochs(load()[task.name])[:, seed]
+    place = int(np.where(np.isfinite(metrics), metrics, np.inf).argmin())
+    yield _replayed("exhaustive", task, seed, (place, float(np.isfinite(metrics).sum())))
+
+
 def ask_default_keras(task: Task, seed: int) -> Iterator[Answer]:
     yield Answer("default_keras", task.name, seed, KERAS[type(task.build(seed).optimizer).__name__])
 
@@ -262,6 +269,7 @@ METHODS: dict[str, Callable[[Task, int], Iterator[Answer]]] = {
     "random": ask_random,
     "optuna": ask_optuna,
     "one_epoch": ask_one_epoch,
+    "exhaustive": ask_exhaustive,
     "default_keras": ask_default_keras,
 }
 

@@ -286,7 +286,6 @@ ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
     "no probe below the suggestion unless it leads": ({}, {"policy": ProbesUpward}),
     "no interpolation between probes": ({}, {"policy": ComparesProbedRates}),
     "no rule against what is worse than untrained": ({}, {"policy": NothingIsUnstable}),
-    "no extrapolation of a training's progress": ({"MOMENTUM": 0.0}, {}),
     "no comparison at 0.3 of the horizon": ({"COMPARE": _policy.PROBE}, {}),
 }
 

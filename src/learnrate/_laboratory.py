@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 import numpy as np
 
+from learnrate._best import deciding
 from learnrate._diagnose import diagnose
+from learnrate._elsewhere import Elsewhere, scratch
+from learnrate._pace import Pace
 from learnrate._paused import Paused
 from learnrate._shelf import Shelf
 from learnrate._untrained import estimated
@@ -28,7 +31,7 @@ from learnrate.suggestions import broken_at
 from learnrate.training import BLOCK, Engine, Event, EventKind, Segment, Snapshot, Trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from learnrate.schedules import ScheduleMaker
@@ -52,6 +55,7 @@ class Laboratory:
         stopping: The rules that end trials early or lower their rates.
         study: Remembers finished segments; None for no study.
         engine: Where segments are trained; None for this process.
+        build: Builds the problem in other processes; None to carry it over as it is.
         on_event: Receives every `Event` as it happens.
     """
 
@@ -68,6 +72,7 @@ class Laboratory:
         stopping: tuple[Rule, ...] = (),
         study: Study | None = None,
         engine: Engine | None = None,
+        build: Callable[[], Trainable] | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.problem = problem
@@ -86,6 +91,10 @@ class Laboratory:
         self.total_steps = epochs * problem.steps_per_epoch
         self.study = study
         self._engine = engine or LocalEngine()
+        self._build = build
+        self._exit = contextlib.ExitStack()
+        self._elsewhere: Elsewhere | None = None
+        self.pace = Pace()
         self._on_event = on_event
         self.shelf = Shelf(problem, study)
         self._paused = Paused(problem, mode)
@@ -113,6 +122,7 @@ class Laboratory:
 
     def _leave(self) -> None:
         try:
+            self._exit.close()  # the workers first: whatever else fails, nothing is left running
             self.problem.restore(self._initial)
         finally:
             self._initial = None
@@ -159,6 +169,31 @@ class Laboratory:
     def start(self, learning_rate: float, last_step: int, *, stage: str, whole: bool = False) -> Trial:
         """Train a new trial from the initial state up to a step of the full schedule, or a `whole` shorter training."""
         return self._train(self.segment_of(learning_rate, last_step, stage, whole=whole))
+
+    def start_all(self, learning_rates: Iterable[float], last_step: int, *, stage: str) -> Iterator[Trial]:
+        """Train a new trial at each rate as `start` does, at once where the engine has workers; give each as it ends.
+
+        Whatever ends first, the trials are numbered as the rates are, and the answer is the same.
+        """
+        fresh = self.segment_of(math.nan, last_step, stage)
+        segments = [
+            msgspec.structs.replace(fresh, trial=fresh.trial + place, learning_rate=each)
+            for place, each in enumerate(learning_rates)
+        ]
+        if self._workers() is None:
+            for segment in segments:
+                yield self._train(segment)
+            return
+        before, spent = list(self.trials), self.spent
+        done: dict[int, Trial] = {}
+        for trial in self._trained_elsewhere(segments):
+            done[trial.number] = trial
+            self.trials = before + [done[number] for number in sorted(done)]
+            self.spent = spent
+            for number in sorted(done):  # in this order, since sums of floats depend on it
+                self.spent += self._cost_since(None, done[number])
+            self._take(trial, last_step)
+            yield trial
 
     def resume(self, trial: Trial, last_step: int, *, stage: str) -> Trial:
         """Continue a trial up to a later step, from where it was left, or from its beginning where it is not held."""
@@ -250,8 +285,10 @@ class Laboratory:
         while len(losses) < len(learning_rates):
             step = len(losses)
             end = min(step + BLOCK // 8, (step // per_epoch + 1) * per_epoch, len(learning_rates))
-            losses = np.concatenate([losses, self.problem.train(learning_rates[step:end])["loss"]])
-            if broken_at(losses, complete=False) is not None:
+            block = self.problem.train(learning_rates[step:end])["loss"]
+            losses = np.concatenate([losses, block])
+            risen = not np.median(block) <= np.median(losses[:BLOCK])  # NaN has risen; a fallen loss is not looked at
+            if risen and broken_at(losses, complete=False) is not None:
                 break
         return losses
 
@@ -298,39 +335,99 @@ class Laboratory:
         trial = self._run(segment, before) if known is None else known
         self.spent += self._cost_since(before, trial)
         self.trials[segment.trial : segment.trial + 1] = [trial]
+        self._take(trial, segment.total_steps)
+        return trial
+
+    def _take(self, trial: Trial, total_steps: int) -> None:
+        """Take note of a segment's trial."""
         if trial.state is TrialState.COMPLETE:
             self._choose_metric(trial.curve.metrics)
         if trial.state is TrialState.FAILED:
             self.warnings.append(f"training failed at learning rate {rate(trial.learning_rate)}: {trial.error}")
-        self._paused.left(trial, finished=self.steps_of(trial) >= segment.total_steps)
+        self._paused.left(trial, finished=self.steps_of(trial) >= total_steps)
         self.tell(EventKind.TRIAL_FINISHED, trial)
-        return trial
 
     def _run(self, segment: Segment, before: Trial | None) -> Trial:
-        work = Work(self, segment, before)
-        if self.study is not None:
-            self.study.start(work.trial(TrialState.RUNNING), segment.key)
-        self.tell(EventKind.TRIAL_STARTED, work.trial(TrialState.RUNNING))
-        if before is None:
+        elsewhere = None if before is not None and hasattr(self.problem, "let_go") else self._workers()
+        if elsewhere is not None:
+            return next(elsewhere.train([(segment, before)]))
+        work = self.opened(segment, before)
+        segment = work.segment
+        if work.before is None:
             self._restart(segment.learning_rate, segment.total_steps // self.problem.steps_per_epoch)
         else:
             self.problem.restore(self.shelf.get(segment.trial, segment.first_step))
         diverged, error = False, None
+        self.pace.begin()
         try:
             diverged = self._engine.train(self.problem, segment, self.schedule, work.on_row)
         except TrialFailedError as failure:
-            if not work.has_rows and not any(len(trial.curve) for trial in self.trials):
+            if not work.has_rows and not self.has_curves:
                 raise  # nothing has ever worked: another learning rate would hardly help
             error = str(failure)
-        state = TrialState.COMPLETE if error is None else TrialState.FAILED
-        trial = work.trial(TrialState.DIVERGED if diverged or work.lost else state, error)
-        last_step = self.steps_of(trial) if self.stopping else segment.last_step  # a rule may have stopped it
-        if trial.state is TrialState.COMPLETE:
-            self.shelf.put(segment.trial, last_step, self.problem.snapshot)
-        self.shelf.settle(segment.trial, {last_step, work.best_step})
+        return self.ended(work, diverged=diverged, error=error, snapshot=self.problem.snapshot)
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether any trial has ever reported anything."""
+        return any(len(trial.curve) for trial in self.trials)
+
+    def checkpoint_due(self) -> bool:
+        """Return whether a training in this process is to leave a checkpoint now."""
+        return self.study is not None and not hasattr(self.problem, "let_go") and self.pace.due()
+
+    def opened(self, segment: Segment, before: Trial | None) -> Work:
+        """Begin a segment, or go on with it from its last checkpoint."""
+        work = Work(self, segment, before)
+        halfway = None if self.study is None else self.study.paused(work.key)
+        if halfway is not None and self.shelf.has(segment.trial, self.steps_of(halfway)):
+            work = self._from(work, halfway)
         if self.study is not None:
-            self.study.finish(segment.key, trial)
+            self.study.start(work.trial(TrialState.RUNNING), work.key)
+        self.tell(EventKind.TRIAL_STARTED, work.trial(TrialState.RUNNING))
+        return work
+
+    def reopened(self, work: Work) -> Work:
+        """Go on with a segment, whose worker died, from its last checkpoint."""
+        return Work(self, work.segment, work.before, work.key) if work.saved is None else self._from(work, work.saved)
+
+    def _from(self, work: Work, halfway: Trial) -> Work:
+        first = self.steps_of(halfway)
+        segment = msgspec.structs.replace(work.segment, first_step=first, stopping=self.rules_after(halfway))
+        return Work(self, segment, halfway, work.key)
+
+    def ended(
+        self, work: Work, *, diverged: bool, error: str | None, snapshot: Callable[[], Snapshot] | None = None
+    ) -> Trial:
+        """End a segment; `snapshot` takes its weights, which are on the shelf already where it was trained elsewhere."""
+        state, number = TrialState.COMPLETE if error is None else TrialState.FAILED, work.segment.trial
+        trial = work.trial(TrialState.DIVERGED if diverged or work.lost else state, error)
+        last_step = self.steps_of(trial) if self.stopping else work.segment.last_step  # a rule may have stopped it
+        if trial.state is TrialState.COMPLETE and snapshot is not None:
+            self.shelf.put(number, last_step, snapshot)
+        kept = {last_step, work.best_step}
+        if self.study is not None:
+            self.shelf.write(number, kept)
+            self.study.finish(work.key, trial)
+        self.shelf.settle(number, kept)  # only now: until the segment is finished it may have to begin again
         return trial
+
+    def _trained_elsewhere(self, segments: list[Segment]) -> Iterator[Trial]:
+        known = [None if self.study is None else self.study.recall(segment.key) for segment in segments]
+        yield from (trial for trial in known if trial is not None)
+        elsewhere = self._workers()
+        wanted = [segment for segment, trial in zip(segments, known, strict=True) if trial is None]
+        if elsewhere is not None and wanted:
+            yield from elsewhere.train([(segment, None) for segment in wanted])
+
+    def _workers(self) -> Elsewhere | None:
+        """Return who trains elsewhere, None where all is trained here; the workers begin when they are first needed."""
+        if self._elsewhere is None and self._engine.has_workers:
+            folder = self._exit.enter_context(scratch(None if self.study is None else self.study.folder))
+            workers = self._engine.open(folder)
+            self._exit.callback(workers.close)
+            self._elsewhere = Elsewhere(self, workers, self._initial, self._build, folder)
+        return self._elsewhere
 
     def rules_after(self, before: Trial | None) -> Stopping | None:
         """Return the rules as they stand after a trial so far, None for a fresh one; None where there are no rules."""
@@ -352,7 +449,7 @@ class Laboratory:
         return self.cost(self.steps_of(trial) - (0 if before is None else self.steps_of(before)), evaluations)
 
     def deciding(self, known: Iterable[str]) -> str:
-        return self.metric if self.metric in known or self.metric != "val_loss" else "loss"
+        return deciding(self.metric, known)
 
     def step_at(self, epoch: float) -> int:
         return round(epoch * self.problem.steps_per_epoch)

@@ -42,8 +42,6 @@ PULL = 0.01
 where the range test points."""
 UNSURE = 0.35
 """Decades by which a range test's suggestion is typically off."""
-MOMENTUM = 0.3
-"""How much of the progress of its last doubling a training is expected to make in each doubling to come."""
 
 
 class Lab(Protocol):
@@ -208,25 +206,17 @@ class Policy:
         beside = [x for x in others if abs(x - first) < QUARTER + 1e-9]
         rung: list[float] = []
         for x in (first, *beside[:1]):
-            self._join_comparison(x, rung)
+            self._join(x, rung, COMPARE, "compare")
         while True:
             left = [x for x in rung if self._held(x)]
             if not left:
                 return [self._on_grid(min(rung) - HALF)]
-            scores = self._scores({x: self._promise(x) for x in left}, COMPARE)
+            scores = self._scores({x: self._loss(x) for x in left}, COMPARE)
             ranked = sorted(left, key=lambda x: scores[x])
             best = ranked[0]
-            downward = best == min(rung) and self._join_comparison(best - QUARTER, rung)
-            if not downward and not (best == max(rung) and self._join_comparison(best + QUARTER, rung)):
+            downward = best == min(rung) and self._join(best - QUARTER, rung, COMPARE, "compare")
+            if not downward and not (best == max(rung) and self._join(best + QUARTER, rung, COMPARE, "compare")):
                 return ranked
-
-    def _join_comparison(self, x: float, rung: list[float]) -> bool:
-        """Train a rate up to the comparison by way of the probes' rung, where its progress is seen."""
-        x = self._on_grid(x)
-        if x in rung or (rung and not self._affordable(x, self.lab.steps(COMPARE))):
-            return False
-        self._train(x, self.lab.steps(PROBE), "compare")
-        return self._join(x, rung, COMPARE, "compare")
 
     def _scores(self, losses: dict[float, float], fraction: float) -> dict[float, float]:
         """What each rate is expected to cost at the horizon, in shares of the way from untrained to best.
@@ -303,7 +293,7 @@ class Policy:
         return leader if self._loss(leader) < self._loss(best) - GOOD * self._scale(self._loss(leader)) else None
 
     def _expected(self, x: float) -> float:
-        return self._promise(x) if x in self._trials and self._held(x) else math.inf
+        return self._loss(x) if x in self._trials and self._held(x) else math.inf
 
     def _within_budget(self, x: float) -> int:
         """Return the last step that the budget allows a rate to be trained to; where it can be, all of them."""
@@ -359,15 +349,6 @@ class Policy:
         _, losses = self._losses(x)
         untrained = self._untrained_loss
         return math.isnan(untrained) or bool(losses[-1] <= untrained + self._noise)
-
-    def _promise(self, x: float) -> float:
-        """The loss to expect at the horizon: the progress since half the time ago goes on, damped, in log time."""
-        epochs, losses = self._losses(x)
-        reached = np.fmin.accumulate(losses)
-        now = float(epochs[-1])
-        before = float(np.interp(math.log(now / 2), np.log(epochs), reached))
-        doublings = math.log2(self.lab.epochs / now)
-        return float(reached[-1]) - MOMENTUM * doublings * (before - float(reached[-1]))
 
 
 def _spread(losses: Array) -> float:
