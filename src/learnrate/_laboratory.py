@@ -351,7 +351,7 @@ class Laboratory:
         elsewhere = None if before is not None and hasattr(self.problem, "let_go") else self._workers()
         if elsewhere is not None:
             return next(elsewhere.train([(segment, before)]))
-        work = self.opened(segment, before)
+        work = Work.opened(self, segment, before)
         segment = work.segment
         if work.before is None:
             self._restart(segment.learning_rate, segment.total_steps // self.problem.steps_per_epoch)
@@ -365,7 +365,7 @@ class Laboratory:
             if not work.has_rows and not self.has_curves:
                 raise  # nothing has ever worked: another learning rate would hardly help
             error = str(failure)
-        return self.ended(work, diverged=diverged, error=error, snapshot=self.problem.snapshot)
+        return work.ended(diverged=diverged, error=error, snapshot=self.problem.snapshot)
 
     @property
     def has_curves(self) -> bool:
@@ -375,42 +375,6 @@ class Laboratory:
     def checkpoint_due(self) -> bool:
         """Return whether a training in this process is to leave a checkpoint now."""
         return self.study is not None and not hasattr(self.problem, "let_go") and self.pace.due()
-
-    def opened(self, segment: Segment, before: Trial | None) -> Work:
-        """Begin a segment, or go on with it from its last checkpoint."""
-        work = Work(self, segment, before)
-        halfway = None if self.study is None else self.study.paused(work.key)
-        if halfway is not None and self.shelf.has(segment.trial, self.steps_of(halfway)):
-            work = self._from(work, halfway)
-        if self.study is not None:
-            self.study.start(work.trial(TrialState.RUNNING), work.key)
-        self.tell(EventKind.TRIAL_STARTED, work.trial(TrialState.RUNNING))
-        return work
-
-    def reopened(self, work: Work) -> Work:
-        """Go on with a segment, whose worker died, from its last checkpoint."""
-        return Work(self, work.segment, work.before, work.key) if work.saved is None else self._from(work, work.saved)
-
-    def _from(self, work: Work, halfway: Trial) -> Work:
-        first = self.steps_of(halfway)
-        segment = msgspec.structs.replace(work.segment, first_step=first, stopping=self.rules_after(halfway))
-        return Work(self, segment, halfway, work.key)
-
-    def ended(
-        self, work: Work, *, diverged: bool, error: str | None, snapshot: Callable[[], Snapshot] | None = None
-    ) -> Trial:
-        """End a segment; `snapshot` takes its weights, which are on the shelf already where it was trained elsewhere."""
-        state, number = TrialState.COMPLETE if error is None else TrialState.FAILED, work.segment.trial
-        trial = work.trial(TrialState.DIVERGED if diverged or work.lost else state, error)
-        last_step = self.steps_of(trial) if self.stopping else work.segment.last_step  # a rule may have stopped it
-        if trial.state is TrialState.COMPLETE and snapshot is not None:
-            self.shelf.put(number, last_step, snapshot)
-        kept = {last_step, work.best_step}
-        if self.study is not None:
-            self.shelf.write(number, kept)
-            self.study.finish(work.key, trial)
-        self.shelf.settle(number, kept)  # only now: until the segment is finished it may have to begin again
-        return trial
 
     def _trained_elsewhere(self, segments: list[Segment]) -> Iterator[Trial]:
         known = [None if self.study is None else self.study.recall(segment.key) for segment in segments]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,15 +50,34 @@ class Shelf:
     def get(self, trial: int, step: int) -> Snapshot:
         """Return the snapshot of a place, from memory or from its file."""
         place = (trial, step)
+        return self._memory[place] if place in self._memory else self._problem.load(self.file(trial, step))
+
+    def has(self, trial: int, step: int) -> bool:
+        """Return whether there is a snapshot of a place."""
+        place = (trial, step)
+        return place in self._memory or self._found(place) is not None
+
+    def file(self, trial: int, step: int) -> Path:
+        """Return the file of a place, written now where it is in memory alone."""
+        place = (trial, step)
         if place in self._memory:
-            return self._memory[place]
-        file = self._files.get(place)
-        if file is None and self._study is not None:
-            file = self._study.checkpoint(_name(place))
+            self._write(place)
+        file = self._found(place)
         if file is None:
             msg = f"no snapshot of trial {trial} at step {step}"
             raise KeyError(msg)
-        return self._problem.load(file)
+        return file
+
+    def adopt(self, trial: int, step: int, file: Path) -> None:
+        """Take a file that a worker has written as the snapshot of a place."""
+        place = (trial, step)
+        self._memory.pop(place, None)
+        self._keep_file(place, lambda path: shutil.move(file, path))
+
+    def forget(self, trial: int, step: int) -> None:
+        """Forget a place, unless it is in a file, which may be what a killed training goes on from."""
+        if (trial, step) not in self._files:
+            self._memory.pop((trial, step), None)
 
     def drop(self, trial: int, step: int) -> None:
         """Forget a place."""
@@ -68,15 +89,21 @@ class Shelf:
         elif file is not None:
             file.unlink(missing_ok=True)
 
+    def write(self, trial: int, steps: set[int | None]) -> None:
+        """Write a trial's snapshots of these steps to files."""
+        for place in self._memory:
+            if place[0] == trial and place[1] in steps:
+                self._write(place)
+
     def settle(self, trial: int, steps: set[int | None]) -> None:
         """Keep a trial's snapshots of these steps alone, safely written where there is a study."""
-        for place in [*self._memory, *self._files]:
+        names = () if self._study is None else self._study.checkpoints()  # a killed process has left some, it may be
+        left = [place for name in names if (place := _place(name)) is not None]
+        for place in {*self._memory, *self._files, *left}:
             if place[0] == trial and place[1] not in steps:
                 self.drop(*place)
         if self._study is not None:
-            for place in self._memory:
-                if place[0] == trial:
-                    self._write(place)
+            self.write(trial, steps)
 
     def keep_only(self, kept: Place) -> None:
         """Forget all places but one."""
@@ -89,20 +116,31 @@ class Shelf:
         self._files.clear()
         self._exit.close()
 
+    def _found(self, place: Place) -> Path | None:
+        file = self._files.get(place)
+        return self._study.checkpoint(_name(place)) if file is None and self._study is not None else file
+
     def _write(self, place: Place) -> None:
-        if place in self._files:
-            return
+        if place not in self._files:
+            self._keep_file(place, lambda path: self._problem.save(self._memory[place], path))
+
+    def _keep_file(self, place: Place, write: Callable[[Path], object]) -> None:
         if self._study is not None:
-            self._study.write_checkpoint(_name(place), lambda path: self._problem.save(self._memory[place], path))
+            self._study.write_checkpoint(_name(place), write)
             written = self._study.checkpoint(_name(place))
         else:
             if self._folder is None:
                 self._folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="learnrate-")))
             written = self._folder / _name(place)
-            self._problem.save(self._memory[place], written)
+            write(written)
         if written is not None:
             self._files[place] = written
 
 
 def _name(place: Place) -> str:
     return f"trial-{place[0]}-step-{place[1]}"
+
+
+def _place(name: str) -> Place | None:
+    found = re.fullmatch(r"trial-(\d+)-step-(\d+)", name)
+    return None if found is None else (int(found[1]), int(found[2]))

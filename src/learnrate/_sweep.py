@@ -14,7 +14,7 @@ from learnrate.errors import InvalidArgumentError
 from learnrate.results import Sweep, Trial, TrialState, Verdict
 from learnrate.schedules import ScheduleMaker, constant, describe
 from learnrate.stopping import ReduceOnPlateau, rules_of, settings_of
-from learnrate.training import Engine, Event, Trainable, require_trainable
+from learnrate.training import Engine, Event, Trainable, built
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,8 +51,9 @@ def sweep(
     `checkpoints/trial-<number>-step-<step>` (see `problem.load`).
 
     Args:
-        problem: What to train: a `Trainable`, a generator function that yields its metrics each epoch, or a function
-            that returns them at the end (see `learnrate.FunctionTrainable`).
+        problem: What to train: a `Trainable`, a function without arguments that builds one, a generator function that
+            yields its metrics each epoch, or a function that returns them at the end (see
+            `learnrate.FunctionTrainable`).
         learning_rates: The peaks to try, in any order.
         epochs: Epochs of each training.
         schedule: Makes the schedule from a peak and a number of steps; constant, since a comparison of constant
@@ -65,7 +66,8 @@ def sweep(
             metric of every epoch. None trains all epochs at the schedule's own rates.
         seed: Decides the order of the batches and all other randomness of the trainings.
         study: A folder that remembers every finished training; the same call continues it.
-        engine: Where to train; None for this process.
+        engine: Where to train; None for this process, one rate after another. With
+            `learnrate.engines.local.LocalEngine(num_workers=2)` two are trained at a time, and the answer is the same.
         on_event: Called with every `Event` as it happens.
 
     Returns:
@@ -88,7 +90,7 @@ def sweep(
         >>> once.best is not None
         True
     """
-    problem = require_trainable(problem)
+    problem, build = built(problem)
     rates = _checks.learning_rate_list(learning_rates)
     settings: dict[str, Any] = {
         "learning_rates": rates,
@@ -116,12 +118,13 @@ def sweep(
             budget=float(len(rates) + refine),
             study=record,
             engine=engine,
+            build=build,
             on_event=on_event,
         ) as lab,
     ):
         lab.announce(f"training at {len(rates)} learning rate{'s' if len(rates) > 1 else ''}")
-        for rate in rates:
-            _keep_weights(lab, lab.start(rate, lab.total_steps, stage="sweep"))
+        for trial in lab.start_all(rates, lab.total_steps, stage="sweep"):
+            _keep_weights(lab, trial)
         for _ in range(refine):
             rate = _between_the_best(lab.trials, lab.mode)
             if rate is None:

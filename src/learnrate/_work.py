@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+import msgspec
+
+from learnrate._best import Best
 from learnrate.curves import LearningCurve
 from learnrate.results import Trial, TrialState
 from learnrate.training import EventKind, Row
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from learnrate._laboratory import Laboratory
-    from learnrate.training import Segment
+    from learnrate.training import Segment, Snapshot
 
 
 class Work:
-    """One segment being trained: its rows so far, the best among them, and the weights there."""
+    """One segment being trained: its rows so far, the best among them, and the weights there.
 
-    def __init__(self, lab: Laboratory, segment: Segment, before: Trial | None) -> None:
+    Args:
+        lab: Whose segment it is.
+        segment: What is trained.
+        before: The trial as it stands at the segment's first step; None where it begins.
+        key: What the study remembers the segment by; the segment's own, unless it goes on after a checkpoint.
+    """
+
+    def __init__(self, lab: Laboratory, segment: Segment, before: Trial | None, key: str | None = None) -> None:
         self._lab = lab
-        self._segment = segment
+        self.segment = segment
+        self.before = before
+        self.key = segment.key if key is None else key
         self._started = time.perf_counter()
         self._seconds = 0.0 if before is None else before.seconds
         curve = None if before is None else before.curve
@@ -29,15 +43,44 @@ class Work:
             for place, epoch in enumerate(curve.epochs):
                 metrics = {name: float(values[place]) for name, values in curve.metrics.items()}
                 self._rows.append(Row(float(epoch), metrics, diverged=False))
+        self.saved: Trial | None = None
         self.best_step: int | None = None
-        self._best = math.inf
+        self._best = Best(lab.metric, lab.mode)
         for row in self._rows:
             self._improves(row)
+
+    @classmethod
+    def opened(cls, lab: Laboratory, segment: Segment, before: Trial | None) -> Self:
+        """Begin a segment, or go on with it from the checkpoint that a killed process has left."""
+        work = cls(lab, segment, before)
+        halfway = None if lab.study is None else lab.study.paused(work.key)
+        if halfway is not None and lab.shelf.has(segment.trial, lab.steps_of(halfway)):
+            work = work.going_on(halfway)
+        if lab.study is not None:
+            lab.study.start(work.trial(TrialState.RUNNING), work.key)
+        lab.tell(EventKind.TRIAL_STARTED, work.trial(TrialState.RUNNING))
+        return work
+
+    def again(self) -> Self:
+        """Return the segment as it goes on from its last checkpoint after its worker has died."""
+        same = type(self)(self._lab, self.segment, self.before, self.key)
+        return same if self.saved is None else same.going_on(self.saved)
+
+    def going_on(self, halfway: Trial) -> Self:
+        """Return the segment as it goes on from a checkpoint."""
+        lab, first = self._lab, self._lab.steps_of(halfway)
+        segment = msgspec.structs.replace(self.segment, first_step=first, stopping=lab.rules_after(halfway))
+        return type(self)(lab, segment, halfway, self.key)
 
     @property
     def has_rows(self) -> bool:
         """Whether there is anything to show."""
         return bool(self._rows)
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far."""
+        return self._best.value
 
     @property
     def lost(self) -> bool:
@@ -47,40 +90,73 @@ class Work:
         return value is not None and not math.isfinite(value)
 
     def on_row(self, row: Row) -> None:
-        """Take a row: keep the weights if it is the best, write it down, tell it."""
-        lab, number = self._lab, self._segment.trial
-        self._rows.append(row)
-        previous = self.best_step
-        if self._improves(row) and self.best_step is not None:
+        """Take a row of a training in this process: keep the weights if it is the best, and all where that is due."""
+        lab, number, previous = self._lab, self.segment.trial, self.best_step
+        improved = self._improves(row)
+        if improved and self.best_step is not None:
             lab.shelf.put(number, self.best_step, lab.problem.snapshot)
-            if previous is not None and previous != self._segment.first_step:
-                lab.shelf.drop(number, previous)
+            if previous is not None and previous != self.segment.first_step:
+                lab.shelf.forget(number, previous)
+        self._tell(row)
+        step = lab.step_at(row.epoch)
+        if not row.diverged and step < self.segment.last_step and lab.checkpoint_due():
+            began = time.perf_counter()
+            lab.shelf.put(number, step, lab.problem.snapshot)
+            self.reached(step)
+            lab.pace.wrote(began)
+
+    def reported(self, row: Row) -> None:
+        """Take a row of a training elsewhere."""
+        self._improves(row)
+        self._tell(row)
+
+    def reached(self, step: int) -> None:
+        """Remember that the training can go on from here; all that is needed for it is on the shelf."""
+        lab, kept = self._lab, {step, self.best_step}
+        self.saved = self.trial(TrialState.RUNNING)
         if lab.study is not None:
-            lab.study.record(number, row.epoch, row.metrics)
+            lab.shelf.write(self.segment.trial, kept)
+            lab.study.pause(self.key, self.saved)
+        lab.shelf.settle(self.segment.trial, kept)
+
+    def ended(self, *, diverged: bool, error: str | None, snapshot: Callable[[], Snapshot] | None = None) -> Trial:
+        """End the segment; `snapshot` takes its weights, where they are not on the shelf already."""
+        lab, number = self._lab, self.segment.trial
+        trial = self.trial(TrialState.COMPLETE if error is None else TrialState.FAILED, error)
+        if diverged or self.lost:
+            trial = msgspec.structs.replace(trial, state=TrialState.DIVERGED)
+        last_step = lab.steps_of(trial) if lab.stopping else self.segment.last_step  # a rule may have stopped it
+        if trial.state is TrialState.COMPLETE and snapshot is not None:
+            lab.shelf.put(number, last_step, snapshot)
+        kept = {last_step, self.best_step}
+        if lab.study is not None:
+            lab.shelf.write(number, kept)
+            lab.study.finish(self.key, trial)
+        lab.shelf.settle(number, kept)  # only now: until the segment is finished it may have to begin again
+        return trial
+
+    def _tell(self, row: Row) -> None:
+        lab = self._lab
+        self._rows.append(row)
+        if lab.study is not None:
+            lab.study.record(self.segment.trial, row.epoch, row.metrics)
         lab.tell(EventKind.EPOCH, self.trial(TrialState.RUNNING))
 
-    def _loss(self, row: Row) -> float:
-        value = row.metrics.get(self._lab.deciding(row.metrics), math.nan)
-        return value if self._lab.mode == "min" else -value
-
     def _improves(self, row: Row) -> bool:
-        loss = self._loss(row)
-        if row.diverged or not loss < self._best or not math.isfinite(loss):
+        if not self._best.improves(row):
             return False
-        self._best = loss
         self.best_step = self._lab.step_at(row.epoch)
         return True
 
     def trial(self, state: TrialState, error: str | None = None) -> Trial:
         """The trial as it stands."""
-        lab, segment = self._lab, self._segment
-        value = self._best if lab.mode == "min" else -self._best
+        lab, segment = self._lab, self.segment
         return Trial(
             number=segment.trial,
             hyperparameters={"learning_rate": segment.learning_rate},
             state=state,
             curve=LearningCurve.from_rows([(row.epoch, row.metrics) for row in self._rows]),
-            value=value if math.isfinite(value) else None,
+            value=self._best.value,
             seed=segment.seed,
             seconds=self._seconds + time.perf_counter() - self._started,
             epochs=self._rows[-1].epoch if self._rows else 0.0,

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import sqlite3
 from datetime import UTC, datetime
@@ -225,8 +226,25 @@ class Study:
         with self._file.writing(durable=True):
             self._require_unfinished(key)
             self._file.put("segments", str(key), _encode(trial))
+            self._file.delete("segments", _paused(key))
             self._file.delete("epochs", int(trial.number))
             self._put_trial(trial)
+
+    def pause(self, key: str, trial: Trial) -> None:
+        """Say that a segment can go on from where its trial is now, since its weights are in a checkpoint.
+
+        It is still to be finished; until then `paused` returns this trial.
+
+        Raises:
+            InvalidArgumentError: If the segment is finished.
+        """
+        with self._file.writing(durable=True):
+            self._require_unfinished(key)
+            self._file.put("segments", _paused(key), _encode(trial))
+
+    def paused(self, key: str) -> Trial | None:
+        """Return a segment's trial as it was at its last checkpoint; None where it has none, or is finished."""
+        return self.recall(_paused(key))
 
     def trials(self) -> list[Trial]:
         """Return every trial by number, with the epochs recorded so far as its curve."""
@@ -278,6 +296,12 @@ class Study:
             raise StudyError(f"{path} is a link, and may lead out of the study: replace it by the file itself")
         return path if path.is_file() else None
 
+    def checkpoints(self) -> list[str]:
+        """Return the names of all checkpoints, in order."""
+        with explained(self.folder):
+            entries = (self.folder / CHECKPOINTS).iterdir()
+            return sorted(entry.name for entry in entries if _CHECKPOINT_NAME.fullmatch(entry.name))
+
     def drop_checkpoint(self, name: str) -> None:
         """Delete a checkpoint, where it is there."""
         self._file.require_writable()
@@ -297,7 +321,7 @@ class Study:
         checkpoints.mkdir(exist_ok=True)
         _study_file.flush(self.folder)
         for leftover in checkpoints.glob(f"{_PARTIAL}*"):  # of a process that was killed while it wrote
-            leftover.unlink()
+            shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
         with self._file.writing():
             holder = f"process {os.getpid()} on {socket.gethostname()} since {_now()}"
             self._file.put("study", "holder", _encode(holder))
@@ -335,6 +359,10 @@ class Study:
             return msgspec.convert(json.loads(text or ""), kind, dec_hook=_to_array)
         except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             raise _study_file.damaged(self.folder, f"{text!r:.100} is no {kind.__name__} ({error})") from error
+
+
+def _paused(key: str) -> str:
+    return f"{key} (paused)"
 
 
 def _require_usable(folder: Path) -> None:

@@ -16,9 +16,10 @@ from learnrate.schedules import as_values
 from learnrate.stopping import Stopping  # noqa: TC001  # msgspec reads the type when it makes the struct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
+    from learnrate._tasks import Workers
     from learnrate.curves import Array
     from learnrate.schedules import ScheduleMaker
 
@@ -143,7 +144,16 @@ class Engine(Protocol):
     def train(
         self, problem: Trainable, segment: Segment, schedule: ScheduleMaker, on_row: Callable[[Row], None]
     ) -> bool:
-        """Train a segment from where the problem stands, calling `on_row` at each evaluation; return if it diverged."""
+        """Train a segment here from where the problem stands, calling `on_row` at each row; return if it diverged."""
+        ...
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether it trains elsewhere, by the workers that `open` begins, or all in this process."""
+        ...
+
+    def open(self, folder: Path) -> Workers:
+        """Begin the workers; what they save is put into the folder."""
         ...
 
 
@@ -153,7 +163,18 @@ def train_segment(
     schedule: ScheduleMaker,
     on_row: Callable[[Row], None],
 ) -> bool:
-    """Train one segment from where the problem stands, calling `on_row` at each evaluation; return whether it diverged.
+    """Train one segment as `rows_of` does, calling `on_row` with each row; return whether it diverged."""
+    rows = rows_of(problem, segment, schedule)
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration as end:
+            return bool(end.value)
+        on_row(row)
+
+
+def rows_of(problem: Trainable, segment: Segment, schedule: ScheduleMaker) -> Generator[Row, None, bool]:
+    """Train one segment from where the problem stands, yielding a row at each evaluation; return whether it diverged.
 
     The metrics are evaluated at every epoch's end and at the segment's. A row's training metrics are means since the
     epoch began, or over the second half of a training that is shorter than one epoch, whose first losses say little.
@@ -172,13 +193,13 @@ def train_segment(
         step = end
         reports.append(report)
         if not np.isfinite(report.get("loss", 0.0)).all():  # a function may report validation metrics alone
-            on_row(Row(step / per_epoch, _means(reports), diverged=True))
+            yield Row(step / per_epoch, _means(reports), diverged=True)
             return True
         if step in (epoch_end, segment.last_step):
             short = segment.last_step < per_epoch
             metrics = _means(reports, second_half=short) | dict(problem.evaluate())
             if metrics:  # a function that returns at the end has nothing to say before
-                on_row(Row(step / per_epoch, metrics, diverged=False))
+                yield Row(step / per_epoch, metrics, diverged=False)
             reports = []
             if rules is not None and step == epoch_end:
                 rules.update(step // per_epoch, metrics)
@@ -191,6 +212,32 @@ def _means(reports: list[Mapping[str, Array]], *, second_half: bool = False) -> 
     return {
         name: float(np.mean(column[len(column) // 2 :] if second_half else column)) for name, column in columns.items()
     }
+
+
+def built(problem: object) -> tuple[Trainable, Callable[[], Trainable] | None]:
+    """Return the problem, and the function without arguments that builds it, where it was given as one.
+
+    Raises:
+        UnsupportedProblemError: If there is nothing that can be trained.
+    """
+    function = cast("Callable[[], Trainable]", problem)
+    if (inspect.isroutine(problem) or isinstance(problem, functools.partial)) and _builds(function):
+        return require_trainable(function()), function
+    return require_trainable(function), None
+
+
+def _builds(function: Callable[..., Any]) -> bool:
+    """Tell a function that builds a problem from one that trains: it needs nothing, and takes no learning rate."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some callables written in C do not tell
+        return False
+    if "learning_rate" in parameters:
+        return False
+    return all(
+        one.kind is one.VAR_POSITIONAL or (one.kind is not one.VAR_KEYWORD and one.default is not one.empty)
+        for one in parameters.values()
+    )
 
 
 def require_trainable(problem: object) -> Trainable:
