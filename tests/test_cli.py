@@ -136,6 +136,7 @@ def test_select_prints_the_answer_alone_on_standard_output(folder):
     assert "answer.best" not in done.stdout  # a shell has no answer
     assert "loading the data" in done.stderr
     assert re.search(r"learning rate \S+: val_loss \S+, \S+ epochs?; spent \S+ of 2 runs", done.stderr)
+    assert re.search(r"; best so far \S+  [▁▂▃▄▅▆▇█]+\n", done.stderr)
 
 
 def test_json_is_what_python_returns(folder):
@@ -426,8 +427,7 @@ def trial(state, epochs=2.0, value=0.25):
 
 def test_plain_lines_name_stages_and_finished_trials_and_not_every_epoch():
     lines = []
-    now = iter(range(100))
-    plain = PlainLines(lines.append, "val_loss", clock=lambda: next(now) / 100)
+    plain = PlainLines(lines.append, "val_loss", clock=lambda: 0.0)
     plain(event(EventKind.STAGE))
     plain(event(EventKind.TRIAL_STARTED, trial(TrialState.RUNNING)))
     plain(event(EventKind.EPOCH, trial(TrialState.RUNNING)))
@@ -435,18 +435,18 @@ def test_plain_lines_name_stages_and_finished_trials_and_not_every_epoch():
     plain(event(EventKind.TRIAL_FINISHED, trial(TrialState.DIVERGED, epochs=1.0, value=None)))
     assert lines == [
         "screening",
-        "  learning rate 1e-3: val_loss 0.25, 2 epochs; spent 0.5 of 2 runs",
-        "  learning rate 1e-3: diverged after 1 epoch; spent 0.5 of 2 runs",
+        "  learning rate 1e-3: val_loss 0.25, 2 epochs; spent 0.5 of 2 runs; best so far 1e-3  ▁",
+        "  learning rate 1e-3: diverged after 1 epoch; spent 0.5 of 2 runs  ▁",
     ]
 
 
 def test_plain_lines_speak_of_an_epoch_when_nothing_was_said_for_long():
-    lines = []
-    now = iter([0.0, 5.0, 11.0, 11.0, 15.0])
-    plain = PlainLines(lines.append, "val_loss", clock=lambda: next(now))
-    for _ in range(3):
+    lines, now = [], [0.0]
+    plain = PlainLines(lines.append, "val_loss", bars=False, clock=lambda: now[0])
+    for seconds in (5.0, 11.0, 15.0):
+        now[0] = seconds
         plain(event(EventKind.EPOCH, trial(TrialState.RUNNING)))
-    assert lines == ["  learning rate 1e-3: val_loss 0.25, 2 of 4 epochs"]
+    assert lines == ["  learning rate 1e-3: val_loss 0.25, 2 of 4 epochs; spent 0.5 of 2 runs"]
 
 
 def test_on_a_terminal_the_display_is_alive_and_the_answer_stays_alone(folder):

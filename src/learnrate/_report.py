@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import jinja2
 
     from learnrate._axes import Spec
+    from learnrate._tally import AtWork
     from learnrate.curves import LearningCurve
 
 _VERSIONS = ("learnrate", "numpy", "scipy", "torch", "keras", "scikit-learn", "jax", "optax")
@@ -29,21 +30,25 @@ _MOST_DRAWN = 80_000  # numbers: each curve keeps twenty points of a thousand tr
 _MOST_PLAIN = 100_000  # numbers: beyond, the embedded data keep six digits and are compressed, to stay under 8 MB
 
 
-def report(result: Recommendation | Sweep | RangeTest | str | Path, path: str | Path) -> Path:
+def report(result: Recommendation | Sweep | RangeTest | str | Path, path: str | Path, *, follow: bool = False) -> Path:
     """Write a result as one HTML file that opens anywhere, without a network.
 
     The answer in words and the lines to paste, then the charts, linked by what the reader picks, every trial with its
     diagnosis, the settings, and the complete data as JSON.
 
     Args:
-        result: What `select`, `sweep` or `range_test` returned, or the path of a file with its `to_json()`.
+        result: What `select`, `sweep` or `range_test` returned, the path of a file with its `to_json()`, or the folder
+            of a study: a study without an answer is shown as it stands.
         path: Where to write. A file that is there already is replaced whole, never in parts.
+        follow: Whether to go on rewriting the report of a study, in a thread of its own, until the study is finished;
+            the open page reloads itself. Call it before the verb: the study need not be there yet.
 
     Returns:
         The path.
 
     Raises:
-        InvalidArgumentError: If the path is a directory or its directory is missing, or if `result` is none of these.
+        InvalidArgumentError: If the path is a directory or its directory is missing, if `result` is none of these, or
+            if something else than a study is to be followed.
 
     Example:
         >>> import tempfile, learnrate
@@ -55,16 +60,25 @@ def report(result: Recommendation | Sweep | RangeTest | str | Path, path: str | 
     """
     target = Path(path)
     _page.check_target(target)
-    held = _read(Path(result)) if isinstance(result, str | Path) else result
-    if not isinstance(held, Recommendation | Sweep | RangeTest):  # pyright: ignore[reportUnnecessaryIsInstance]  # a caller may pass anything
+    place = Path(result) if isinstance(result, str | Path) else None
+    if follow and (place is None or place.is_file()):
+        msg = f"only a study can be followed, and {result!r:.80} is none; give the folder that the verb has as study="
+        raise InvalidArgumentError(msg)
+    if place is not None and (follow or place.is_dir()):
+        from learnrate import _live
+
+        (_live.follow_beside if follow else _live.write_study)(place, target)
+        return target
+    held = _read(place) if place is not None else result
+    if not isinstance(held, Recommendation | Sweep | RangeTest):
         msg = f"a {type(held).__name__} has no report; give a Recommendation, a Sweep or a RangeTest, or its JSON file"
         raise InvalidArgumentError(msg)
     _page.write_whole(target, render(held))
     return target
 
 
-def render(result: Recommendation | Sweep | RangeTest) -> str:
-    """Return the page."""
+def render(result: Recommendation | Sweep | RangeTest, *, at_work: AtWork | None = None, mark: str = "") -> str:
+    """Return the page; of a verb `at_work` one that reloads itself, written when `mark` says, in milliseconds."""
     trials = [] if isinstance(result, RangeTest) else sorted(result.trials, key=_by_rate)
     drawn = [trial for trial in trials if trial.curve.metrics]
     charts, views = _charts(result, drawn)
@@ -74,9 +88,12 @@ def render(result: Recommendation | Sweep | RangeTest) -> str:
         "views": views,
         **_curves(result, drawn),
     }
+    first = _words.first_screen(result) if at_work is None else _words.screen_at_work(result, at_work)
     return _template().render(
-        **_words.first_screen(result),
-        code=_lines(result),
+        **first,
+        at_work=at_work,
+        mark=mark,
+        code=_lines(result) if at_work is None else [],
         charts=charts,
         bases=page["bases"],
         both=page["both"],
@@ -107,7 +124,7 @@ def _template() -> jinja2.Template:
 
 def _read(path: Path) -> Recommendation | Sweep | RangeTest:
     if not path.is_file():
-        msg = f"{path} is not a file; give a result, or the path of a file that holds its to_json()"
+        msg = f"{path} is not a file; give a result, the path of a file that holds its to_json(), or a study folder"
         raise InvalidArgumentError(msg)
     text = path.read_bytes()
     for kind in (Recommendation, Sweep, RangeTest):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from learnrate._progress import described
+from learnrate._lines import described
 from learnrate._sweep import best_trial
 from learnrate.errors import StudyDamagedError
 from learnrate.results import RangeTest, Recommendation, Sweep

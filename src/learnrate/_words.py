@@ -11,6 +11,7 @@ from learnrate import _code, _drawings
 from learnrate.results import RangeTest, Recommendation, Sweep, TrialState, Verdict, percent, rate, short
 
 if TYPE_CHECKING:
+    from learnrate._tally import AtWork
     from learnrate.results import SlowerCost
 
 _NAMES = {"one_cycle": "one-cycle", "inverse_time": "inverse-time", "warmup_stable_decay": "warmup-stable-decay"}
@@ -61,6 +62,27 @@ def first_screen(result: Recommendation | Sweep | RangeTest) -> dict[str, Any]:
     known = result.learning_rate
     headline = "No learning rate found" if known is None else f"{told} {rate(known)}"
     return {"kind": kind, "headline": headline, "lede": _lede(result), "facts": facts, "caution": caution}
+
+
+def screen_at_work(result: Recommendation | Sweep | RangeTest, at_work: AtWork) -> dict[str, Any]:
+    """Return the same while a verb is at work, or after it was interrupted."""
+    verb = at_work.verb.replace("_", "-")
+    known = result.learning_rate
+    going = {"running": "At work", "interrupted": "Interrupted"}.get(at_work.state, "Ended")
+    headline = f"{going}: {verb}" if known is None else f"{going}: best so far is learning rate {rate(known)}"
+    facts: list[tuple[str, str | list[str]]] = [("Now", capital(at_work.stage))] if at_work.stage else []
+    facts += [fact for fact in _sweep_facts(result) if fact[0] == "Tried"] if isinstance(result, Sweep) else []
+    if isinstance(result, Sweep):
+        facts.append(("Trainings", _trainings(result)))
+    budget = "" if at_work.budget is None else f" of {at_work.budget:g}"
+    facts.append(("Spent", f"{at_work.spent:.1f}{budget} training runs, {duration(at_work.seconds)}"))
+    if at_work.state == "running" and at_work.seconds_left is not None:
+        facts.append(("Left", f"{duration(at_work.seconds_left)} at most"))
+    lede = "No training has ended well so far."
+    if isinstance(result, Sweep) and known is not None:
+        when = "" if result.epochs is None else f" after {short(result.epochs)} of {_epochs(result.horizon)}"
+        lede = f"Its {result.metric} reached {short(result.value, 3)}{when}. This is not the answer yet."
+    return {"kind": f"{verb}, not finished", "headline": headline, "lede": lede, "facts": facts, "caution": None}
 
 
 def capital(text: str) -> str:

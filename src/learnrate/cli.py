@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -18,16 +17,18 @@ import msgspec
 
 import learnrate
 from learnrate import errors
+from learnrate._live import LiveReport, follow, resume_command, write_study
 from learnrate._load import Command, Source, kept_in, loaded, own_traceback, parsed
 from learnrate._progress import shown
 from learnrate._standing import RESULTS, Result, best_so_far, result_of, standing_of
+from learnrate._tensorboard import TensorBoard
 from learnrate.results import Recommendation, Sweep
 from learnrate.schedules import by_name
 from learnrate.stopping import EarlyStopping, ReduceOnPlateau, from_settings
 from learnrate.training import EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from learnrate._diagnose_command import Answer
     from learnrate.results import Trial
@@ -101,11 +102,15 @@ _problem = _options(
 )
 _output = _options(
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, alone on standard output."),
-    click.option("--report", type=_FILE, help="Write the result as one HTML file."),
+    click.option("--report", type=_FILE, help="Write an HTML file: at work as it goes, then the result."),
+)
+_tensorboard = click.option(
+    "--tensorboard", type=_FOLDER, help="Write each training's metrics there, for tensorboard --logdir."
 )
 _kept = _options(
     click.option("--seed", default=0, show_default=True, help="Decides all randomness of the trainings."),
     click.option("--study", type=_FOLDER, help="A folder that remembers what is trained; the same command goes on."),
+    _tensorboard,
     _output,
 )
 _range = _options(
@@ -134,6 +139,7 @@ class _Request(NamedTuple):
     as_json: bool
     is_several: bool = False
     """Whether the study's folder holds a study of each schedule."""
+    tensorboard: Path | None = None
 
 
 @main.command()
@@ -145,7 +151,7 @@ class _Request(NamedTuple):
 @click.option("--budget", default=2.0, show_default=True, help="What may be spent, in full training runs.")
 @_range
 @_kept
-def select(study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
+def select(study: Path | None, as_json: bool, report: Path | None, tensorboard: Path | None, **settings: Any) -> None:
     """Find the learning rate to use, and how sure that is.
 
     What is trained is a name in a Python file, or any command with {learning_rate} in it, as in:
@@ -153,7 +159,7 @@ def select(study: Path | None, as_json: bool, report: Path | None, **settings: A
     """
     problem, settings = _problem_of(settings)
     several = settings["schedules"] is not None
-    _work("select", _with_schedule(settings), _Request(problem, study, report, as_json, several))
+    _work("select", _with_schedule(settings), _Request(problem, study, report, as_json, several, tensorboard))
 
 
 @main.command()
@@ -166,10 +172,14 @@ def select(study: Path | None, as_json: bool, report: Path | None, **settings: A
 @click.option("--reduce-factor", default=0.5, show_default=True, help="What the rate is lowered by.")
 @click.option("--min-delta", default=0.0, show_default=True, help="The least that counts as a gain.")
 @_kept
-def sweep(study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
+def sweep(study: Path | None, as_json: bool, report: Path | None, tensorboard: Path | None, **settings: Any) -> None:
     """Train once at each of several learning rates, and compare."""
     problem, settings = _problem_of(settings)
-    _work("sweep", _with_stopping(_with_schedule(settings)), _Request(problem, study, report, as_json))
+    _work(
+        "sweep",
+        _with_stopping(_with_schedule(settings)),
+        _Request(problem, study, report, as_json, tensorboard=tensorboard),
+    )
 
 
 @main.command()
@@ -182,10 +192,12 @@ def sweep(study: Path | None, as_json: bool, report: Path | None, **settings: An
 @click.option("--metric", default="loss", show_default=True, help="What to watch: loss, or a validation metric.")
 @_mode
 @_kept
-def range_test(study: Path | None, as_json: bool, report: Path | None, **settings: Any) -> None:
+def range_test(
+    study: Path | None, as_json: bool, report: Path | None, tensorboard: Path | None, **settings: Any
+) -> None:
     """Raise the learning rate over a few hundred steps, and say what the loss did."""
     problem, settings = _problem_of(settings)
-    _work("range_test", settings, _Request(problem, study, report, as_json))
+    _work("range_test", settings, _Request(problem, study, report, as_json, tensorboard=tensorboard))
 
 
 @main.command()
@@ -225,8 +237,11 @@ def diagnose(files: tuple[Path, ...], as_json: bool, report: Path | None, chart:
 @main.command()
 @click.argument("study", type=_FOLDER)
 @click.argument("problem", callback=_as_source, metavar="[FILE.py:NAME]", required=False)
+@_tensorboard
 @_output
-def resume(study: Path, problem: Source | Command | None, as_json: bool, report: Path | None) -> None:
+def resume(
+    study: Path, problem: Source | Command | None, as_json: bool, report: Path | None, tensorboard: Path | None
+) -> None:
     """Go on with an interrupted study: nothing that is finished is trained again.
 
     FILE.py:NAME is needed where the file has moved since, or where the study was begun from Python.
@@ -251,22 +266,30 @@ def resume(study: Path, problem: Source | Command | None, as_json: bool, report:
     if "stopping" in settings:
         remade["stopping"] = from_settings(settings["stopping"])
     _say(f"going on with {verb.replace('_', '-')} of {problem}")
-    _work(verb, settings | remade, _Request(problem, study, report, as_json))
+    _work(verb, settings | remade, _Request(problem, study, report, as_json, tensorboard=tensorboard))
 
 
 @main.command()
 @click.argument("study", type=_FOLDER)
 @click.option("--output", type=_FILE, help="Where to write it; report.html in the study's folder unless told.")
-def report(study: Path, output: Path | None) -> None:
-    """Write a finished study as one HTML file."""
+@click.option("--follow", "following", is_flag=True, help="Rewrite it while another process works on the study.")
+def report(study: Path, output: Path | None, following: bool) -> None:
+    """Write a study as one HTML file: its answer, or how it stands."""
     from learnrate.study import Study
 
+    path = output or study / "report.html"
     with Study.read(study) as kept:
         result, standing = result_of(kept), standing_of(kept)
     if result is None:
-        _say(str(standing))
-        _stop(f"there is no answer to report yet: go on by {_resume(study)}")
-    _write_report(result, output or study / "report.html")
+        _require_writable(path)
+        if following:
+            _say(f"report: {path}")
+            follow(study, path, ended=lambda: True)
+            return
+        write_study(study, path)
+        _say(f"{standing}\nhow it stands: {path}")
+        _stop(f"there is no answer to report yet: go on by {resume_command(study)}")
+    _write_report(result, path)
 
 
 @main.command()
@@ -288,10 +311,12 @@ def _work(verb: str, settings: dict[str, Any], request: _Request) -> None:
     watch = _Watch(request)
     try:
         # the answer has standard output to itself, whatever the user's code prints
-        with contextlib.redirect_stdout(sys.stderr), loaded(request.problem) as problem:
-            metric, epochs = settings.get("metric", "loss"), settings.get("epochs")
-            with shown(metric, epochs) as watch.show:
-                result: Result = getattr(learnrate, verb)(problem, **settings, study=request.study, on_event=watch)
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            loaded(request.problem) as problem,
+            _onlookers(verb, settings, request) as watch.shows,
+        ):
+            result: Result = getattr(learnrate, verb)(problem, **settings, study=request.study, on_event=watch)
     except KeyboardInterrupt:
         _stop("\n".join(["stopped", *watch.known_so_far(settings)]))
     except errors.LearnrateError:
@@ -313,11 +338,28 @@ def _answer(result: Result, report: Path | None, *, as_json: bool) -> None:
         sys.exit(_NO_ANSWER)
 
 
+@contextlib.contextmanager
+def _onlookers(verb: str, settings: dict[str, Any], request: _Request) -> Generator[list[Callable[[Event], None]]]:
+    """Give all that is told what happens: the display, the report and TensorBoard's files."""
+    metric, mode = settings.get("metric", "loss"), settings.get("mode", "min")
+    resume = None if request.study is None else resume_command(request.study)
+    if request.is_several:
+        resume = "the same command again"
+    with contextlib.ExitStack() as at_work:
+        onlookers: list[Callable[[Event], None]] = [at_work.enter_context(shown(metric, mode))]
+        if request.report is not None:
+            about: dict[str, Any] = {"verb": verb, "metric": metric, "mode": mode, "epochs": settings.get("epochs")}
+            onlookers.append(at_work.enter_context(LiveReport(request.report, **about, resume=resume)))
+        if request.tensorboard is not None:
+            onlookers.append(at_work.enter_context(TensorBoard(request.tensorboard)))
+        yield onlookers
+
+
 class _Watch:
     """Sees every event: keeps what is known so far, and that the study can be resumed from a shell."""
 
     def __init__(self, request: _Request) -> None:
-        self.show: Callable[[Event], None] = lambda _: None
+        self.shows: list[Callable[[Event], None]] = []
         self._request = request
         self._finished: dict[int, Trial] = {}
         self._resumable = False
@@ -328,13 +370,14 @@ class _Watch:
             self._resumable = True
         if event.trial is not None and event.kind is EventKind.TRIAL_FINISHED:
             self._finished[event.trial.number] = event.trial
-        self.show(event)
+        for show in self.shows:
+            show(event)
 
     def known_so_far(self, settings: dict[str, Any]) -> list[str]:
         """Say in lines what the finished trials tell, and how to go on."""
         lines = [best_so_far(list(self._finished.values()), settings)] if self._finished else []
         if self._resumable and self._request.study is not None:
-            lines.append(f"go on by {_resume(self._request.study)}")
+            lines.append(f"go on by {resume_command(self._request.study)}")
         elif self._request.study is not None:
             lines.append("the same command goes on from here")
         return lines
@@ -381,10 +424,6 @@ def _same_schedule(described_as: dict[str, Any], study: Path) -> ScheduleMaker:
             f"call the verb from Python again, with study={str(study)!r}"
         )
     return by_name(described_as["name"], **described_as["settings"])
-
-
-def _resume(study: Path) -> str:
-    return f"learnrate resume {shlex.quote(str(study))}"
 
 
 def _require_writable(path: Path) -> None:
