@@ -184,11 +184,20 @@ def _figures(rows: Sequence[Answer], judge: Judge) -> str:
         for row in rows
         if row.method == "range_test" and (row.learning_rate is None or judge.known(row.task, row.learning_rate))
     ]
+    whole = [row for row in rows if row.method == "exhaustive"]
     told = figures.select_figures(mine, judge) if mine else {}
     told |= figures.range_test_figures(tests, judge) if tests else {}
-    lines = ["| figure | measured | wanted |", "|---|---:|---:|"]
-    lines += [f"| {name} | {value:.2f} | {TARGETS.get(name, '')} |" for name, value in told.items()]
+    limits = figures.select_figures(whole, judge) if whole else {}
+    lines = ["| figure | measured | the whole grid, one seed | wanted |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {name} | {value:.2f} | {_shown(limits.get(name))} | {TARGETS.get(name, '')} |"
+        for name, value in told.items()
+    ]
     return "\n".join(lines)
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _replays(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -24,7 +24,7 @@ from benchmarks.regret import answers
 from benchmarks.regret.answers import SEEDS, Answer
 from benchmarks.regret.grid import TaskGrid, load_grid
 from benchmarks.regret.tasks import TASKS, Parts, Task
-from benchmarks.regret.truth import best_epochs
+from benchmarks.regret.truth import BROKEN, GOOD, around, best_epochs, first_above
 from benchmarks.regret.truth import truths as _truths
 from torch import Tensor, nn
 
@@ -242,10 +242,30 @@ def ask_one_epoch(task: Task, seed: int) -> Iterator[Answer]:
 
 
 def ask_exhaustive(task: Task, seed: int) -> Iterator[Answer]:
-    """The best of the whole grid, every rate trained once in full; the seed is one of the three that judge it."""
-    metrics = best_epochs(load()[task.name])[:, seed]
-    place = int(np.where(np.isfinite(metrics), metrics, np.inf).argmin())
-    yield _replayed("exhaustive", task, seed, (place, float(np.isfinite(metrics).sum())))
+    """The best of the whole grid, every rate trained once in full, and all that one seed of it tells.
+
+    The seed is one of the three that judge it, so that no method with one seed can be expected to do better.
+    """
+    grid, true = load()[task.name], truths()[task.name]
+    metrics = best_epochs(grid)[:, seed]
+    known = np.flatnonzero(np.isfinite(metrics))
+    place = int(known[metrics[known].argmin()])
+    untrained, best = float(grid.untrained[seed]), float(metrics[place])
+    way = untrained - best
+    low, high = around(metrics <= best + GOOD * way, place)
+    broken = (grid.diverged_at[:, seed] >= 0) | ((metrics - best) / way >= BROKEN)
+    cliff = first_above(grid.learning_rates, broken, place)
+    slower = [
+        (float(grid.learning_rates[i]), float((metrics[i] - best) / way)) for i in (place - 2, place - 4) if i >= 0
+    ]
+    details = {
+        "interval": (float(grid.learning_rates[low]), float(grid.learning_rates[high])),
+        "largest_stable": cliff if np.isfinite(cliff) else None,
+        "epochs": float(np.nanargmin(grid.val_loss[place, seed])) + 1,
+        "slower": [pair for pair in slower if np.isfinite(pair[1])],
+    }
+    rate, regret = float(grid.learning_rates[place]), float(true.regret[place])
+    yield Answer("exhaustive", task.name, seed, rate, float(len(known)), True, regret, details)
 
 
 def ask_default_keras(task: Task, seed: int) -> Iterator[Answer]:

@@ -76,7 +76,7 @@ def truth(grid: TaskGrid) -> Truth:
     way = max(untrained - best, FLOOR * noise)
     regret = (metric - best) / way
     breaks: np.ndarray = (grid.diverged_at >= 0) | ((metrics - best) / way >= BROKEN)
-    low, high = _around(metric <= best + max(GOOD * (untrained - best), noise), int(place))
+    low, high = around(metric <= best + max(GOOD * (untrained - best), noise), int(place))
     finite = np.where(np.isfinite(grid.val_loss[place]), grid.val_loss[place], np.inf)
     return Truth(
         learning_rates=rates,
@@ -88,22 +88,22 @@ def truth(grid: TaskGrid) -> Truth:
         at_edge=bool(place in (0, len(rates) - 1)),
         noise=noise,
         window=(float(rates[low]), float(rates[high])),
-        cliff=_first_above(rates, np.median(breaks, 1) > 0, int(place)),
-        first_break=_first_above(rates, breaks.max(1), int(place)),
+        cliff=first_above(rates, np.median(breaks, 1) > 0, int(place)),
+        first_break=first_above(rates, breaks.max(1), int(place)),
         best_epoch=float((finite.argmin(-1) + 1).mean() / grid.epochs),
         third_costs=float(regret[place - 2]) if place >= 2 else np.nan,
         tenth_costs=float(regret[place - 4]) if place >= 4 else np.nan,
     )
 
 
-def _around(good: np.ndarray, place: int) -> tuple[int, int]:
+def around(good: np.ndarray, place: int) -> tuple[int, int]:
     """First and last index of the unbroken stretch of good rates that holds `place`."""
     bad = np.flatnonzero(~good)
     low, high = bad[bad < place], bad[bad > place]
     return (int(low[-1]) + 1 if len(low) else 0), (int(high[0]) - 1 if len(high) else len(good) - 1)
 
 
-def _first_above(rates: np.ndarray, broken: np.ndarray, place: int) -> float:
+def first_above(rates: np.ndarray, broken: np.ndarray, place: int) -> float:
     found = np.flatnonzero(broken[place + 1 :])
     return float(rates[place + 1 + found[0]]) if len(found) else float("nan")
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 SLOWER = (1 / 3, 1 / 10)
 SLOWNESS = 0.5
-"""A tenth of the rate does what the rate does in 10^-0.5 of the time: it makes up with less noise. Measured as the power
-whose costs are right most often, and neither too high nor too low in the median."""
+"""A tenth of the rate does what the rate does in 10^-0.5 of the time: it makes up with less noise. Of the powers tried,
+its costs are right most often, and neither too high nor too low in the median."""
 
 
 def conclude(
