@@ -101,15 +101,15 @@ def promoted(trials: Iterable[Trial], factor: int, metric: str, mode: Mode, hori
 
     What counts is not where a trial is but where its curve is heading: its best value to expect by the horizon,
     extrapolated. A small learning rate is slow at first and often best in the end. Where a curve has fewer than three
-    rows its best value counts. Besides, the trial that is still falling fastest goes on if its 90 % interval reaches
-    below every promise: it may be the best of all, and only its training can tell.
+    rows its best value counts. Where several go on, the last place is for the trial whose 90 % interval reaches below
+    those of all the others that do: it may be the best of all, and only its training can tell.
     """
     known = [(_promise(trial, metric, mode, horizon), trial.number) for trial in trials]
     ranked = sorted(known, key=lambda one: (one[0].value, one[1]))
     chosen = ranked[: max(round(len(ranked) / factor), 1)] if ranked else []
     left = sorted(ranked[len(chosen) :], key=lambda one: (one[0].low, one[1]))
-    if left and len(ranked) > factor and left[0][0].low < min(one[0].low for one in chosen):
-        chosen = [*chosen[: max(len(chosen) - 1, 1)], left[0]]
+    if len(chosen) > 1 and left and left[0][0].low < min(one[0].low for one in chosen):
+        chosen[-1] = left[0]
     return [number for _, number in chosen]
 
 

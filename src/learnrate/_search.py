@@ -103,7 +103,7 @@ def search(
 
     Raises:
         InvalidArgumentError: If an argument cannot be used: nothing has been trained then.
-        TrialFailedError: If `MOST_FAILURES` trials failed in a row and none ended well.
+        TrialFailedError: If all trials failed, or `MOST_FAILURES` in a row before any ended well.
         UnknownMetricError: If the training reports no such metric.
         StudyMismatchError: If the study was begun with another space or other settings.
 
@@ -272,6 +272,9 @@ class _Run:
         with contextlib.suppress(_Ended):
             for stage in plan.stages:
                 self._stage(stage)
+        if all(trial.state is TrialState.FAILED for trial in bench.trials.values()):
+            error = next((trial.error for trial in bench.trials.values()), "nothing was tried")
+            raise TrialFailedError(f"all {len(bench.trials)} trials failed; the first with\n{error}")
         best = bench.best
         candidate = None if best is None else self._candidate(best.number, self._values[best.number])
         trials = [bench.trials[number] for number in sorted(bench.trials)]

@@ -18,13 +18,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from learnrate._folds import classes_of
+from learnrate._folds import classes_of, length_of, take
 from learnrate._space import did_you_mean
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 
 if TYPE_CHECKING:
     from learnrate._folds import Fold
     from learnrate.training import Trainable
+
+
+AT_ONCE = 1024
+"""Samples that a Keras model is asked about at a time, so that they fit into memory."""
 
 
 class SklearnScorer:
@@ -91,15 +95,16 @@ class _Scored:
 def _outputs(problem: Any, x: Any) -> Any:
     """Return what the problem's model says of samples, changing nothing in it."""
     model: Any = getattr(problem, "model", None)
-    if hasattr(model, "predict") and hasattr(model, "compute_loss"):  # Keras
-        return np.asarray(model.predict(x, verbose=0), dtype=np.float64)
+    if hasattr(model, "predict") and hasattr(model, "compute_loss"):  # Keras, called: `predict` would be compiled anew
+        places = np.array_split(np.arange(length_of(x)), math.ceil(length_of(x) / AT_ONCE))
+        return np.concatenate([_to_numpy(model(take(x, part), training=False)) for part in places])
     if hasattr(model, "parameters") and hasattr(model, "modules"):  # PyTorch
         weight = next(iter(model.parameters()))
         modes = {module: module.training for module in model.modules()}
         model.eval()
         try:
             inputs = x.to(weight.device) if hasattr(x, "to") else weight.detach().new_tensor(np.asarray(x))
-            return model(inputs).detach().cpu().double().numpy()
+            return _to_numpy(model(inputs))
         finally:
             for module, mode in modes.items():
                 module.training = mode
@@ -107,6 +112,10 @@ def _outputs(problem: Any, x: Any) -> Any:
         f"scoring needs a model that predicts, and {type(problem).__name__} has none: let it report the metric "
         "itself, and pass metric= instead"
     )
+
+
+def _to_numpy(outputs: Any) -> Any:
+    return np.asarray(outputs.detach().cpu() if hasattr(outputs, "detach") else outputs, dtype=np.float64)
 
 
 def _labels(y: Any) -> Any:
