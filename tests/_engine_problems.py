@@ -127,8 +127,8 @@ def curves(answer: Any) -> list[bytes]:
     return [b" ".join(name.encode() + values.tobytes() for name, values in sorted(one.items())) for one in columns]
 
 
-def descendants() -> list[int]:
-    """The processes that this one has started, and theirs, zombies left out."""
+def descendants(of: int | None = None) -> list[int]:
+    """The processes that this one, or another, has started, and theirs, zombies left out."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -138,7 +138,7 @@ def descendants() -> list[int]:
                 continue
             if state != "Z":
                 parents[int(entry.name)] = int(parent)
-    found = [os.getpid()]
+    found = [of or os.getpid()]
     for one in found:
         found += [child for child, parent in parents.items() if parent == one]
     return found[1:]

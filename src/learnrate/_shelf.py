@@ -97,9 +97,7 @@ class Shelf:
 
     def settle(self, trial: int, steps: set[int | None]) -> None:
         """Keep a trial's snapshots of these steps alone, safely written where there is a study."""
-        names = () if self._study is None else self._study.checkpoints()  # a killed process has left some, it may be
-        left = [place for name in names if (place := _place(name)) is not None]
-        for place in {*self._memory, *self._files, *left}:
+        for place in self._places():
             if place[0] == trial and place[1] not in steps:
                 self.drop(*place)
         if self._study is not None:
@@ -107,7 +105,7 @@ class Shelf:
 
     def keep_only(self, kept: Place) -> None:
         """Forget all places but one."""
-        for place in {*self._memory, *self._files} - {kept}:
+        for place in self._places() - {kept}:
             self.drop(*place)
 
     def close(self) -> None:
@@ -115,6 +113,12 @@ class Shelf:
         self._memory.clear()
         self._files.clear()
         self._exit.close()
+
+    def _places(self) -> set[Place]:
+        """Return all places that have a snapshot, those that a killed process has left among them."""
+        names = () if self._study is None else self._study.checkpoints()
+        left = [place for name in names if (place := _place(name)) is not None]
+        return {*self._memory, *self._files, *left}
 
     def _found(self, place: Place) -> Path | None:
         file = self._files.get(place)
