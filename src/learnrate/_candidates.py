@@ -179,7 +179,10 @@ class Bench:
 
     def prune(self, number: int) -> None:
         """Say that a trial will not go on, and let go of its weights."""
-        self.trials[number] = msgspec.structs.replace(self.trials[number], state=TrialState.PRUNED)
+        trial = self.trials[number] = msgspec.structs.replace(self.trials[number], state=TrialState.PRUNED)
+        key = f"search/{number}/pruned"
+        if self.study is not None and self.study.recall(key) is None:
+            self.study.finish(key, trial)
         for place in range(len(self.folds)):
             self._weights.drop(_name(number, place))
         self._weights.drop(_name(number, BEST))

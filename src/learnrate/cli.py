@@ -304,6 +304,29 @@ def status(study: Path, as_json: bool) -> None:
     click.echo(msgspec.json.encode(standing).decode() if as_json else str(standing))
 
 
+@main.command()
+@click.argument("study", type=_FOLDER)
+@click.option("--optuna", metavar="URL", help="A storage of Optuna's, as in sqlite:///trials.db.")
+@click.option("--csv", "table", type=_FILE, help="A table, a line for each trial.")
+@click.option("--tensorboard", type=_FOLDER, help="A folder of runs, with their hyperparameters.")
+def export(study: Path, optuna: str | None, table: Path | None, tensorboard: Path | None) -> None:
+    """Write a study's trials for other tools."""
+    from learnrate._export import to_csv, to_optuna, to_tensorboard
+    from learnrate.study import Study
+
+    if optuna is None and table is None and tensorboard is None:
+        raise errors.InvalidArgumentError("say where to export to: --optuna, --csv or --tensorboard")
+    with Study.read(study) as kept:
+        if optuna is not None:
+            _say(f"optuna: {to_optuna(kept, optuna)} in {optuna}")
+        if table is not None:
+            to_csv(kept, table)
+            _say(f"table: {table}")
+        if tensorboard is not None:
+            to_tensorboard(kept, tensorboard)
+            _say(f"tensorboard: {tensorboard}")
+
+
 def _work(verb: str, settings: dict[str, Any], request: _Request) -> None:
     """Run a verb on a file's problem and answer with what it finds, or say why there is no answer."""
     if request.report is not None:
