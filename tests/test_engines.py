@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +33,17 @@ def engine(request: pytest.FixtureRequest) -> Any:
     request.getfixturevalue("ray_cluster")
     from learnrate.engines.ray import RayEngine
 
-    return RayEngine(address="auto")
+    return RayEngine()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster() -> Any:
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield ray
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield ray
+        ray.shutdown()
 
 
 def test_a_sweep_gives_the_answer_of_one_process(engine):
@@ -56,12 +59,12 @@ def test_a_sweep_gives_the_answer_of_one_process(engine):
         assert len(descendants()) == before
 
 
-def test_a_network_gives_the_answer_of_one_process(engine, monkeypatch):
+def test_a_network_gives_the_answer_of_one_process(monkeypatch):
     pytest.importorskip("torch").set_num_threads(1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     expected = sweep(network(), [1e-3, 1e-2], epochs=2)
     problem = network()
-    answer = sweep(network if isinstance(engine, LocalEngine) else problem, [1e-3, 1e-2], epochs=2, engine=engine)
+    answer = sweep(problem, [1e-3, 1e-2], epochs=2, engine=LocalEngine(num_workers=2))
     assert timeless(answer) == timeless(expected)
     problem.restore(answer.best)
     assert problem.evaluate()["val_loss"] == answer.value

@@ -179,7 +179,7 @@ class _Worker:
         """Hand it a task, and the problem where it does not have it from its last one."""
         self.task, self._timeout = task, timeout
         self.deadline = float("inf") if timeout is None else time.monotonic() + timeout + START
-        order = pickled(task._replace(problem=_nothing))
+        order = pickled(task._replace(problem=nothing))
         stream = self._popen.stdin
         if stream is not None:
             with contextlib.suppress(OSError):  # it has died, and its end is heard of
@@ -222,7 +222,7 @@ class _Worker:
         inbox.put(_Mail(self, None))
 
 
-def _nothing() -> Any:
+def nothing() -> Any:
     """Stand in a task for the problem, which goes over apart."""
 
 

@@ -43,6 +43,8 @@ def _work(order: tuple[bytes, int, bytes | None], known: _Known, channel: IO[byt
             except StopIteration as end:
                 send(channel, Ended(diverged=bool(end.value)))
                 return
+    except BrokenPipeError:
+        _end()  # the other side is gone
     except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the driver decides
         send(channel, Ended(error=portable(error)))
 
@@ -83,6 +85,10 @@ def _listen(orders: queue.SimpleQueue[Any]) -> None:
             while True:
                 orders.put(receive(stream))
     finally:
-        if os.name == "posix":
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
+        _end()
+
+
+def _end() -> None:
+    if os.name == "posix":
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
