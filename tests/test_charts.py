@@ -40,6 +40,23 @@ def test_every_result_is_drawn(kind):
     assert drawn_lines(picture)
 
 
+def test_results_trials_and_curves_draw_themselves():
+    trial = _examples.trials()[3]
+    for drawn in (_examples.sweep(), _examples.range_test(), trial, trial.curve):
+        assert svg(drawn.chart()).startswith("<svg")
+
+
+def test_the_change_of_the_loss_is_drawn_where_steps_are_fine():
+    coarse, fine = np.geomspace(1e-7, 1e-2, 10), np.geomspace(1.1e-2, 1, 40)
+    steps = np.concatenate([coarse, fine])
+    test = _examples.range_test(learning_rates=steps, losses=steps, smoothed=steps, loss_changes=steps)
+    rows = _drawings.loss_changes({"": test})["layer"][1]["data"]["values"]
+    assert [row["rate"] for row in rows] == pytest.approx([coarse[-1], *fine])
+    even = _examples.range_test()
+    rows = _drawings.loss_changes({"": even})["layer"][1]["data"]["values"]
+    assert len(rows) == np.isfinite(even.loss_changes).sum()
+
+
 def test_what_is_no_result_is_refused():
     with pytest.raises(InvalidArgumentError, match="a dict cannot be drawn; give a Recommendation"):
         charts.draw({})

@@ -11,7 +11,7 @@ import _examples
 from learnrate import _page, _words
 from learnrate._report import report
 from learnrate.errors import InvalidArgumentError
-from learnrate.results import Recommendation, SlowerCost, TrialState, Verdict
+from learnrate.results import Recommendation, ScheduleOutcome, SlowerCost, TrialState, Verdict
 
 EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>{{ 7 * 7 }}<!--"
 
@@ -225,3 +225,34 @@ def test_times_and_costs_are_written_as_people_say_them():
     ]  # fmt: skip
     better = SlowerCost(learning_rate=1e-3, value=0.1, cost=-0.01, more_epochs=0.2)
     assert "1e-3 costs no more" in str(_words.first_screen(_examples.recommendation(yours=better))["facts"])
+
+
+def test_what_to_try_next_names_the_arguments_that_the_verb_has():
+    def advice(result):
+        return _words.first_screen(result)["caution"]["advice"]
+
+    narrow = Verdict.TOO_NARROW_RIGHT
+    assert advice(_examples.sweep(verdict=narrow)) == "Try larger ones: add them to learning_rates"
+    assert advice(_examples.recommendation(verdict=narrow)) == "Try larger ones: raise max_learning_rate"
+
+
+def test_schedules_that_were_compared_stand_in_a_table_the_best_first(tmp_path):
+    made = {
+        "interval": (1e-3, 4e-3), "epochs": 17.0, "verdict": Verdict.FOUND, "cost": 1.9, "learning_rate": 2.1e-3,
+        "schedule": {"name": "cosine", "settings": {}},
+    }  # fmt: skip
+    compared = [
+        ScheduleOutcome(name="constant", value=0.11, **made),
+        ScheduleOutcome(name=EVIL, value=None, **made),
+        ScheduleOutcome(name="cosine", value=0.083, **made),
+    ]
+    page = write(_examples.recommendation(schedules=compared), tmp_path)
+    words = words_of(page)
+    assert words.index("Cosine 2.1e-3 1e-3 to 4e-3 0.083") < words.index("Constant 2.1e-3") < words.rindex("</script>")
+    assert own_part(page).count("<script") == 4
+
+
+def test_a_function_is_told_its_learning_rate_alone(tmp_path):
+    answer = _examples.recommendation(range_test=None)
+    assert answer.code() == "learning_rate = 2.1e-3\n"
+    assert "Your script learning_rate = 2.1e-3" in words_of(write(answer, tmp_path))

@@ -1,9 +1,13 @@
 """The report in a real browser, from a file, with the network off."""
 
+import datetime as dt
 import itertools
 import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -36,13 +40,12 @@ def browser():
 
 
 @pytest.fixture
-def opened(browser, tmp_path):
-    """Open a result's report; at the end hold that it neither complained nor asked for anything."""
+def opened_file(browser):
+    """Open a report; at the end hold that it neither complained nor asked for anything."""
     noises = []
     contexts = []
 
-    def open_report(result, **settings):
-        path = report(result, tmp_path / "report.html")
+    def open_file(path, **settings):
         context = browser.new_context(
             offline=True, **({"viewport": {"width": 1200, "height": 900}, "accept_downloads": True} | settings)
         )
@@ -57,10 +60,16 @@ def opened(browser, tmp_path):
         page.wait_for_selector("html[data-drawn=yes]")
         return page
 
-    yield open_report
+    yield open_file
     for context in contexts:
         context.close()
     assert noises == []
+
+
+@pytest.fixture
+def opened(opened_file, tmp_path):
+    """Open a result's report."""
+    return lambda result, **settings: opened_file(report(result, tmp_path / "report.html"), **settings)
 
 
 POINTS = "#view-response path[aria-roledescription=point]"
@@ -228,3 +237,52 @@ def test_every_chart_has_words_and_every_control_a_name(opened):
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     unnamed = "all => all.filter((it) => !it.labels?.length && !it.textContent.trim() && !it.ariaLabel).length"
     assert page.eval_on_selector_all("main button, main input, main select", unnamed) == 0
+
+
+SLOW = """
+import time
+from learnrate.testing import QuadraticTrainable
+
+
+class Slow(QuadraticTrainable):
+    def train(self, learning_rates):
+        time.sleep(0.4)
+        return super().train(learning_rates)
+"""
+ASKED = ["sweep", "slow.py:Slow", "--learning-rates", "0.01,0.03,0.1,0.3", "--epochs", "10", "--study", "kept"]
+PROGRAM = [sys.executable, "-c", "from learnrate.cli import main; main()"]
+
+
+def test_the_open_page_follows_a_study_that_runs_is_killed_and_is_resumed(opened_file, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    path = tmp_path / "report.html"
+    begun = [*PROGRAM, *ASKED, "--report", "report.html"]
+    with subprocess.Popen(begun, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while not (path.exists() and "<tr data-rate=" in path.read_text()) and time.monotonic() < deadline:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        page = opened_file(path, viewport={"width": 900, "height": 500})
+        assert page.get_attribute("#live", "data-state") == "running"
+        page.click("#table tbody tr:nth-child(1) button")
+        page.evaluate("scrollTo(0, 700)")
+        with page.expect_navigation():
+            pass  # the page reloads itself, and comes back where the reader was
+        page.wait_for_selector("html[data-drawn=yes]")
+        assert page.text_content("tr.picked button") == "1e-2"
+        assert abs(page.evaluate("scrollY") - 700) < 5
+        process.kill()
+    page.wait_for_selector("html[data-drawn=yes]")
+    page.clock.set_fixed_time(dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5))
+    page.wait_for_selector("#live[data-state=interrupted]")
+    assert "Go on by learnrate resume kept" in page.inner_text("#live")
+    assert page.locator(POINTS).count() > 0  # readable as before
+    done = subprocess.run(
+        [*PROGRAM, "resume", "kept", "--report", "report.html"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    page.wait_for_selector("h1:has-text('Best of 4 trainings')")
+    page.wait_for_selector("html[data-drawn=yes]")
+    assert page.locator("#live").count() == 0
+    assert page.text_content("tr.picked button") == "1e-2"

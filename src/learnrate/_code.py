@@ -77,7 +77,8 @@ def plan_of(answer: Recommendation | Sweep) -> Plan | None:
 def lines_for(recommendation: Recommendation | Sweep, framework: str = "torch") -> str:
     """Return the lines that train with the answer: its learning rate, its schedule, its number of epochs.
 
-    The framework's own schedule where it has the same one, and this library's otherwise. The optimizer stays the
+    Of a function or a command the learning rate alone, since it makes its schedule itself. Else the framework's own
+    schedule where it has the same one, and this library's otherwise. The optimizer stays the
     user's: a learning rate is the rate of the optimizer that it was found with.
 
     Args:
@@ -94,11 +95,18 @@ def lines_for(recommendation: Recommendation | Sweep, framework: str = "torch") 
         verdict = recommendation.verdict
         msg = f"the answer has no learning rate to write down: {verdict.message}; {verdict.advice}"
         raise InvalidArgumentError(msg)
+    if takes_one_rate(recommendation):
+        return f"learning_rate = {rate(recommendation.learning_rate)}\n"
     plan = plan_of(recommendation) or Plan("constant", {}, custom=False, epochs=recommendation.horizon)
     best = recommendation.epochs
     kept = "" if best is None or best >= plan.epochs else f"  # at its best after {short(best)}: keep those weights"
     head = [f"learning_rate = {rate(recommendation.learning_rate)}", f"epochs = {plan.epochs}{kept}"]
     return "\n".join([*head, *_LINES[framework](plan)]) + "\n"
+
+
+def takes_one_rate(answer: Recommendation | Sweep) -> bool:
+    """Whether a function or a command was asked, which makes its schedule itself: it has no range test."""
+    return isinstance(answer, Recommendation) and answer.range_test is None and not answer.schedule.get("custom")
 
 
 def _torch(plan: Plan) -> list[str]:

@@ -247,7 +247,7 @@ def small_multiples(trials: Sequence[Trial], metric: str, *, most: int = 12, col
     names = [name for name in both if name is not None]
     empty = single(trials, both, [])
     charts = [titled({**empty, "data": {"values": curve_rows([trial], names)}}, label(trial)) for trial in spread]
-    spec: Spec = {"concat": charts, "columns": columns}
+    spec: Spec = {"concat": charts, "columns": 2 if len(charts) == 4 else columns}  # 2 x 2 reads better than 3 + 1
     if len(spread) < len(trials):
         spec["title"] = f"{len(spread)} of {len(trials)} trainings, spread over the learning rates"
     return spec

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from learnrate._axes import (
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
     from learnrate.curves import Array
     from learnrate.results import RangeTest
+
+_COARSER = 3.0
+"""How many times as wide, on the log axis, a step is not compared with the next one."""
 
 _STATES = {
     TrialState.COMPLETE: (BLUE, "circle"),
@@ -189,7 +193,8 @@ def losses(tests: Mapping[str, RangeTest], *, width: int | None = WIDTH) -> Spec
 
 def loss_changes(tests: Mapping[str, RangeTest], *, width: int | None = WIDTH) -> Spec:
     """Draw how much the smoothed loss changes a step, over the learning rate."""
-    x = _test_rates(tests)
+    x = _test_rates(tests)  # of all steps, so that the chart stands under that of the losses
+    tests = {name: _comparable(test) for name, test in tests.items()}
     y = _test_changes(tests)
     layers: list[Spec] = [
         {
@@ -224,6 +229,18 @@ def _test_values(tests: Mapping[str, RangeTest], *columns: str) -> Domain:
         if test.cliff is None or at <= test.cliff
     ]
     return values(shown, calm)
+
+
+def _comparable(test: RangeTest) -> RangeTest:
+    """Return a range test from where its steps are small: a coarse step changes the loss as several fine ones do."""
+    known = test.learning_rates
+    if len(known) < 3 or not (known > 0).all():
+        return test
+    spacings = np.abs(np.diff(np.log(known)))
+    finer = np.flatnonzero(spacings[:-1] > _COARSER * spacings[1:]) + 1
+    first = int(finer[-1]) if finer.size else 0
+    kept = {name: getattr(test, name)[first:] for name in ("learning_rates", "losses", "smoothed", "loss_changes")}
+    return msgspec.structs.replace(test, **kept)
 
 
 def _test_changes(tests: Mapping[str, RangeTest]) -> Domain:

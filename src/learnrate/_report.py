@@ -102,6 +102,8 @@ def render(result: Recommendation | Sweep | RangeTest, *, at_work: AtWork | None
         states=list(dict.fromkeys(trial.state.value for trial in trials)),
         columns=_columns(result, trials),
         others=any(_others(trial) for trial in trials),
+        metric=result.metric,
+        schedules=_words.schedule_rows(result),
         warnings=result.warnings,
         settings=_settings(result),
         versions=_versions(),
@@ -220,6 +222,8 @@ def _five(value: float) -> float | None:
 def _lines(result: Recommendation | Sweep | RangeTest) -> list[tuple[str, str, str]]:
     if isinstance(result, RangeTest) or result.learning_rate is None:
         return []
+    if _code.takes_one_rate(result):
+        return [("own", "Your script", _code.lines_for(result))]
     return [(name, title, _code.lines_for(result, name)) for name, title in _code.FRAMEWORKS.items()]
 
 

@@ -52,7 +52,7 @@ def setting(value: Any) -> str:
 def first_screen(result: Recommendation | Sweep | RangeTest) -> dict[str, Any]:
     """Return the headline, what goes with it, and the facts that a reader asks for first."""
     found = result.verdict is Verdict.FOUND
-    caution = None if found else {"message": capital(result.verdict.message), "advice": capital(result.verdict.advice)}
+    caution = None if found else {"message": capital(result.verdict.message), "advice": capital(_advice(result))}
     if isinstance(result, Recommendation):
         kind, told, facts = "recommendation", "Learning rate", _recommendation_facts(result)
     elif isinstance(result, Sweep):
@@ -62,6 +62,35 @@ def first_screen(result: Recommendation | Sweep | RangeTest) -> dict[str, Any]:
     known = result.learning_rate
     headline = "No learning rate found" if known is None else f"{told} {rate(known)}"
     return {"kind": kind, "headline": headline, "lede": _lede(result), "facts": facts, "caution": caution}
+
+
+def _advice(result: Recommendation | Sweep | RangeTest) -> str:
+    """Return what to try next, by the arguments that the verb has."""
+    if not result.verdict.name.startswith("TOO_NARROW"):
+        return result.verdict.advice
+    left = result.verdict is Verdict.TOO_NARROW_LEFT
+    bound = "lower min_learning_rate" if left else "raise max_learning_rate"
+    what = "add them to learning_rates" if isinstance(result, Sweep) else bound
+    return f"try {'smaller' if left else 'larger'} ones: {what}"
+
+
+def schedule_rows(result: Recommendation | Sweep | RangeTest) -> list[list[str]]:
+    """Return a row of words for each schedule that was compared, the best first."""
+    if not isinstance(result, Recommendation):
+        return []
+    sign = 1 if result.mode == "min" else -1
+    ranked = sorted(result.schedules, key=lambda one: math.inf if one.value is None else sign * one.value)
+    return [
+        [
+            capital(one.name.replace("_", " ")),
+            "none" if one.learning_rate is None else rate(one.learning_rate),
+            "–" if one.interval is None else f"{rate(one.interval[0])} to {rate(one.interval[1])}",
+            short(one.value, 4),
+            "–" if one.epochs is None else short(one.epochs),
+            f"{one.cost:.1f} runs",
+        ]
+        for one in ranked
+    ]
 
 
 def screen_at_work(result: Recommendation | Sweep | RangeTest, at_work: AtWork) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
 from learnrate.errors import UnknownMetricError
+
+if TYPE_CHECKING:
+    import altair as alt
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Mode = Literal["min", "max"]
@@ -74,3 +77,9 @@ class LearningCurve(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def last(self, metric: str) -> float:
         """Return the value of the last row, NaN where there is no row."""
         return float(self.values(metric)[-1]) if len(self) else float("nan")
+
+    def chart(self) -> alt.TopLevelMixin:
+        """Draw the curves, training dashed and validation solid: an Altair chart that `.save("curve.png")` writes."""
+        from learnrate import charts
+
+        return charts.curve(self)

@@ -154,6 +154,12 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         """The standard error of the mean over the folds, s/√K; None without folds."""
         return float(np.std(self.folds, ddof=1)) / math.sqrt(len(self.folds)) if len(self.folds) > 1 else None
 
+    def chart(self) -> alt.TopLevelMixin:
+        """Draw the trial's learning curves: an Altair chart, as every result's."""
+        from learnrate import charts
+
+        return charts.trial(self)
+
 
 class SlowerCost(msgspec.Struct, frozen=True, kw_only=True):
     """What another learning rate costs.
