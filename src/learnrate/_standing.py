@@ -56,7 +56,7 @@ def standing_of(study: Study) -> Standing:
     done = sum(float(trial.curve.epochs[-1]) if len(trial.curve) else trial.epochs for trial in trials)
     return Standing(
         verb=study.verb,
-        finished=result is not None,
+        finished=study.result() is not None,
         trials=dict(Counter(trial.state.value for trial in trials)),
         learning_rate=None if best is None else best.learning_rate,
         value=None if best is None or isinstance(best, RangeTest) else best.value,
