@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format docs clean
 
 demo: $(VENV)/.installed-for-demo
 	$(BIN)/learnrate select examples/mnist_torch.py:build --epochs 12 --report demo/learning-rate.html
@@ -23,8 +23,11 @@ format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(VENV)/.installed-for-tests
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) demo dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site dist build .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.installed-for-demo: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "installing learnrate, PyTorch and the digits into $(VENV): a few minutes, once"
