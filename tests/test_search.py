@@ -223,6 +223,14 @@ def test_the_budget_is_kept_and_counts_full_trainings():
     assert len(result.trials) == 7
 
 
+@pytest.mark.parametrize("halving", ["successive", "hyperband"])
+@pytest.mark.parametrize("budget", [1.0, 3.3, 8.0])
+def test_the_budget_covers_what_halving_lets_go_on(halving, budget):
+    result = search(build, SPACE, epochs=9, budget=budget, halving=halving, sampler="qmc")
+    assert 0 < result.cost <= budget + 1e-9
+    assert result.value is not None
+
+
 def test_a_trial_that_fails_is_told_with_its_traceback_and_the_search_goes_on():
     def fragile(noise, curvature):
         if curvature == 3:

@@ -96,6 +96,30 @@ def brackets_of(halving: Halving | None, candidates: int, epochs: int) -> list[B
     return [Bracket(int(number), rungs[place:]) for place, number in enumerate(numbers) if number]
 
 
+def cost_of(brackets: Iterable[Bracket], factor: int, epochs: int) -> float:
+    """Return what brackets cost at most, in full trainings.
+
+    Example:
+        >>> round(cost_of([Bracket(9, (3, 9, 27))], 3, 27), 3)
+        2.333
+    """
+    cost = 0.0
+    for bracket in brackets:
+        left, before = bracket.candidates, 0
+        for rung in bracket.rungs:
+            cost += left * (rung - before) / epochs
+            left, before = max(round(left / factor), 1), rung
+    return cost
+
+
+def affordable(halving: Halving, most: int, epochs: int, budget: float) -> int:
+    """Return how many candidates, at most so many, may begin for all promotions to stay within the budget."""
+    count = min(most, int(budget * epochs))  # each costs an epoch at least
+    while count > 1 and cost_of(brackets_of(halving, count, epochs), halving.factor, epochs) > budget + 1e-9:
+        count -= 1
+    return count
+
+
 def promoted(trials: Iterable[Trial], factor: int, metric: str, mode: Mode, horizon: int) -> list[int]:
     """Return the numbers of the trials that go on, the most promising first: a `factor`-th of them, at least one.
 

@@ -15,7 +15,7 @@ from learnrate import _checks
 from learnrate._build import Builder, Candidate
 from learnrate._candidates import Bench
 from learnrate._folds import folds_of
-from learnrate._halving import Halving, brackets_of, halving_of, promoted
+from learnrate._halving import Halving, affordable, brackets_of, halving_of, promoted
 from learnrate._importance import importance
 from learnrate._own_rates import COST, Selects
 from learnrate._samplers import Point, Sampler, SamplerName, Told, check_sampler
@@ -79,7 +79,8 @@ def search(
         sampler: "tpe" (tree-structured Parzen estimators), "gp" (Gaussian processes; needs PyTorch), "random", "qmc"
             (even coverage) or "grid".
         num_trials: How many points to try; all of a grid, else 20, where there is no budget either.
-        budget: What may be spent, in full trainings; each fold's is one. No trial begins that it does not cover.
+        budget: What may be spent, in full trainings; each fold's is one. No trial begins that it does not cover, and
+            with halving so many begin that it covers those that go on.
         halving: "successive", "hyperband" or a `learnrate.Halving`: all begin, the promising ones go on. None trains
             all to their end.
         data: `(x, y)`, the samples to split; `build` is then called with `train=(x, y)` and `validation=(x, y)` too.
@@ -315,6 +316,9 @@ class _Run:
         sampler = Sampler(plan.sampler, part, seed=plan.seed + stage.number, mode=plan.mode)
         first = len(self._values)
         left = sum(one.trials for one in plan.stages[: stage.number + 1]) - first  # what earlier stages did not need
+        if plan.halving is not None and plan.budget is not None:
+            unspent = (plan.budget - bench.spent) / len(bench.folds)
+            left = affordable(plan.halving, left, plan.epochs, unspent)
         for bracket in brackets_of(plan.halving, left, plan.epochs):
             self._bracket(bracket.candidates, bracket.rungs, functools.partial(self._next, sampler, fixed, first, best))
         if len(self._values) - first < left and len(plan.stages) == 1:
