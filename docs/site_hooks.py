@@ -45,4 +45,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _place(path: str) -> str:
-    return f"sources/{path}.txt"
+    return f"sources/{path}" if path.endswith(".ipynb") else f"sources/{path}.txt"
