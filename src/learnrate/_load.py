@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import msgspec
 
+from learnrate._signature import is_own, signature
 from learnrate.errors import InvalidArgumentError, StudyDamagedError, UnsupportedProblemError
 from learnrate.training import Trainable, require_trainable
 
@@ -93,7 +94,7 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     problem: str
 
 
-_KEPT = "cli.json"
+_KEPT, _SIGNATURE = "cli.json", "cli.signature"
 
 
 def parsed(words: Sequence[str], **options: Any) -> Source | Command:
@@ -110,11 +111,11 @@ def parsed(words: Sequence[str], **options: Any) -> Source | Command:
     return Command(command=list(words), folder=str(Path.cwd()), **options)
 
 
-def kept_in(study: Path) -> Source | Command:
-    """Read what a study trains.
+def kept_in(study: Path, *, trusted: bool = False) -> Source | Command:
+    """Read what a study trains, which will be run: so it must have been written by this user here, or be trusted.
 
     Raises:
-        InvalidArgumentError: If that is not written there, or the file is no longer where it was.
+        InvalidArgumentError: If that is not written there, or by another, or the file is no longer where it was.
         StudyDamagedError: If it cannot be read.
     """
     path = study / _KEPT
@@ -123,19 +124,32 @@ def kept_in(study: Path) -> Source | Command:
         raise InvalidArgumentError(f"{study} was not begun from a shell; {again}")
     written = path.read_bytes()
     try:
-        if b'"command"' in written:
-            return msgspec.json.decode(written, type=Command)
-        return Source.parse(msgspec.json.decode(written, type=_Kept).problem)
+        command = msgspec.json.decode(written, type=Command) if b'"command"' in written else None
+        named = str(command or msgspec.json.decode(written, type=_Kept).problem)
     except msgspec.MsgspecError as error:
         raise StudyDamagedError(f"{path} cannot be read ({error}); {again}") from error
+    if not trusted and not is_own(written, _claimed(study)):
+        raise InvalidArgumentError(
+            f"{study} was not begun by you on this machine, and would run {named} to go on: look at that, and add "
+            f"--trust to run it; or {again}"
+        )
+    try:
+        return command or Source.parse(named)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{study} trains a file that is no longer there ({error}); {again}") from error
 
 
 def _keep(what: _Kept | Command, study: Path) -> None:
-    partial = study / f".{_KEPT}"
-    partial.write_bytes(msgspec.json.encode(what))
-    partial.replace(study / _KEPT)
+    content = msgspec.json.encode(what)
+    for name, body in ((_SIGNATURE, signature(content).encode()), (_KEPT, content)):
+        partial = study / f".{name}"
+        partial.write_bytes(body)
+        partial.replace(study / name)
+
+
+def _claimed(study: Path) -> str:
+    path = study / _SIGNATURE
+    return path.read_text(encoding="latin-1") if path.is_file() else ""
 
 
 @contextlib.contextmanager

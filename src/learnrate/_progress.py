@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from learnrate._lines import PlainLines, described, sparkline, spent_words
+from learnrate._printable import printable
 from learnrate._tally import Tally
 from learnrate._words import duration
 from learnrate.results import TrialState
@@ -41,7 +41,7 @@ def shown(metric: str, mode: Mode = "min") -> Generator[Callable[[Event], None]]
     """
     console = Console(stderr=True, highlight=False, markup=False)
     if not console.is_terminal or console.is_dumb_terminal:
-        yield PlainLines(functools.partial(click.echo, err=True), metric, mode, bars=writes_bars())
+        yield PlainLines(lambda line: click.echo(printable(line), err=True), metric, mode, bars=writes_bars())
         return
     display = _Display(console, Tally(metric, mode))
     with Live(display, console=console, transient=True, refresh_per_second=8):
@@ -70,20 +70,20 @@ class _Display:
         self._tally(event)
         trial = event.trial
         if trial is None:
-            self._console.print(Text(event.message, style="bold"))
+            self._console.print(Text(printable(event.message), style="bold"))
         elif event.kind is EventKind.TRIAL_FINISHED:
             broke = trial.state in (TrialState.DIVERGED, TrialState.FAILED)
             self._console.print(Text(f"  {self._line(trial)}", style="red" if broke else ""))
 
     def _line(self, trial: Trial) -> str:
         bars = sparkline(trial, self._tally.metric) if self._bars else ""
-        return f"{described(trial, self._tally.metric)}  {bars}".rstrip()
+        return printable(f"{described(trial, self._tally.metric)}  {bars}".rstrip())
 
     def __rich__(self) -> Group:
         tally = self._tally
         running = [Text(f"  {self._line(trial)}", style="cyan") for trial in tally.running[-_MOST_RUNNING:]]
         best = tally.best
-        lines = [Text(f"  best so far: {described(best, tally.metric)}", style="green")] if best else []
+        lines = [Text(printable(f"  best so far: {described(best, tally.metric)}"), style="green")] if best else []
         foot = Table.grid(padding=(0, 1))
         bar = (
             ProgressBar(total=tally.budget, completed=min(tally.spent, tally.budget), width=16) if tally.budget else ""

@@ -19,6 +19,7 @@ import learnrate
 from learnrate import errors
 from learnrate._live import LiveReport, follow, resume_command, write_study
 from learnrate._load import Command, Source, kept_in, loaded, own_traceback, parsed
+from learnrate._printable import printable
 from learnrate._progress import shown
 from learnrate._standing import RESULTS, Result, best_so_far, result_of, standing_of
 from learnrate._tensorboard import TensorBoard
@@ -224,7 +225,7 @@ def diagnose(files: tuple[Path, ...], as_json: bool, report: Path | None, chart:
         if target is not None:
             _require_writable(target)
     found = answer(files, **settings)
-    click.echo(found.to_json() if as_json else str(found))
+    click.echo(found.to_json() if as_json else printable(str(found)))
     if chart is not None:
         found.chart().save(str(chart))
         _say(f"chart: {chart}")
@@ -237,10 +238,17 @@ def diagnose(files: tuple[Path, ...], as_json: bool, report: Path | None, chart:
 @main.command()
 @click.argument("study", type=_FOLDER)
 @click.argument("problem", callback=_as_source, metavar="[FILE.py:NAME]", required=False)
+@click.option("--trust", is_flag=True, help="Run what a study says that was not begun by you on this machine.")
 @_tensorboard
 @_output
 def resume(
-    study: Path, problem: Source | Command | None, as_json: bool, report: Path | None, tensorboard: Path | None
+    study: Path,
+    problem: Source | Command | None,
+    *,
+    trust: bool,
+    as_json: bool,
+    report: Path | None,
+    tensorboard: Path | None,
 ) -> None:
     """Go on with an interrupted study: nothing that is finished is trained again.
 
@@ -259,7 +267,7 @@ def resume(
             f"{study} is a study of {verb}, which this command does not know: resume it from Python"
         )
     if problem is None:
-        problem = kept_in(study)
+        problem = kept_in(study, trusted=trust)
     remade: dict[str, Any] = {}
     if "schedule" in settings:
         remade["schedule"] = _same_schedule(settings["schedule"], study)
@@ -301,7 +309,7 @@ def status(study: Path, as_json: bool) -> None:
 
     with Study.read(study) as kept:
         standing = standing_of(kept)
-    click.echo(msgspec.json.encode(standing).decode() if as_json else str(standing))
+    click.echo(msgspec.json.encode(standing).decode() if as_json else printable(str(standing)))
 
 
 @main.command()
@@ -354,7 +362,7 @@ def _work(verb: str, settings: dict[str, Any], request: _Request) -> None:
 
 def _answer(result: Result, report: Path | None, *, as_json: bool) -> None:
     """Print a result, write its report, and leave with the exit code that says whether there is an answer."""
-    click.echo(result.to_json() if as_json else str(result))
+    click.echo(result.to_json() if as_json else printable(str(result)))
     if report is not None:
         _write_report(result, report)
     if result.learning_rate is None:
@@ -468,7 +476,7 @@ def _write_report(result: Result | Answer, path: Path) -> None:
 
 
 def _say(message: str) -> None:
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
 
 
 def _stop(message: str) -> NoReturn:

@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 import uuid
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +108,6 @@ class _Cluster:
         } | known
         self._function: Any = ray.remote(**options)(_train)
         self._running: dict[Any, _Running] = {}
-        self._refused: deque[tuple[Task, Ended]] = deque()
         self._shared: dict[int, tuple[Any, Any]] = {}
 
     def submit(self, task: Task) -> None:
