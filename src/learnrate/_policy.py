@@ -29,6 +29,10 @@ HALF = 0.5
 CLIMB = 0.25
 """Of the horizon: what the range test may take; it needs no more than 100 steps, a small part of most trainings."""
 MOST_CLIMBED, FEWEST_CLIMBED = 100, 20
+SHORT_CLIMB = 12
+"""Steps of the climb where the horizon affords no range test: enough to see within a decade where training breaks."""
+BELOW_THE_BREAK = 2.0
+"""Decades below where a short climb broke at which a screen begins: the best rate lies one to two below."""
 SCREEN = 1 / 16
 PROBE = 1 / 8
 COMPARE = 0.3
@@ -119,9 +123,14 @@ class Policy:
     def run(self) -> Trial | None:
         """Train until the budget is spent; return the trial of full length to recommend, None where all diverged."""
         self._suggested = self._range_tested() if self.can_ramp else self._screened()
-        if self._spare() < self.lab.training_cost(0, self.lab.steps(PROBE)):
-            return self._confirm([min(max(self._suggested, self.low), self.high)])
-        return self._confirm(self._compare(self._probe(self._on_grid(self._suggested))))
+        probed = self._probe(self._on_grid(self._suggested)) if self._may_probe() else []
+        if probed:
+            return self._confirm(self._compare(probed))
+        screened = [x for x in self._trials if self._held(x)]
+        return self._confirm([min(screened, key=self._loss, default=self._inside_range(self._suggested))])
+
+    def _may_probe(self) -> bool:
+        return self._spare() >= self.lab.training_cost(0, self.lab.steps(PROBE))
 
     @property
     def _epoch(self) -> float:
@@ -129,22 +138,33 @@ class Policy:
         return 0.5 / self.lab.epochs
 
     def _range_tested(self) -> float:
-        """Return what a range test suggests, the guess where it cannot be had or shows nothing."""
+        """Return what a range test suggests, the guess where it shows nothing; a screen's best where it is too long."""
         total = self.lab.total_steps
-        steps = int(min(max(CLIMB * total, FEWEST_CLIMBED), MOST_CLIMBED, self._spare() * total))
-        climb = Climbs(self.lab).twice(10**self.low, 10**self.high, steps) if steps >= FEWEST_CLIMBED else None
+        steps = int(min(CLIMB * total, MOST_CLIMBED, self._spare() * total))
+        if steps < FEWEST_CLIMBED:
+            return self._screened()
+        climb = Climbs(self.lab).twice(10**self.low, 10**self.high, steps)
         if climb is None:
             return self._guess
+        suggestion = self._seen_in(climb).suggestions["learnrate"]
+        return self._guess if suggestion is None else math.log10(suggestion)
+
+    def _seen_in(self, climb: Climb) -> Analysis:
         self.climb, self.seen = climb, analyse(climb.learning_rates, climb.losses, cliff=climb.cliff)
         self._noise = _spread(climb.losses[: max(len(climb.losses) // 4, 4)])
-        suggestion = self.seen.suggestions["learnrate"]
-        return self._guess if suggestion is None else math.log10(suggestion)
+        return self.seen
 
     def _screened(self) -> float:
         """Return where trainings of a sixteenth of the horizon, half a decade apart, are best, less the drift."""
+        start = self._guess
+        if self.can_ramp and self._spare() * self.lab.total_steps > SHORT_CLIMB:
+            self._seen_in(Climbs(self.lab).once(np.geomspace(10**self.low, 10**self.high, SHORT_CLIMB)))
+            start = (self.high if self.broken is None else self.broken) - BELOW_THE_BREAK
+        if not self._affordable(self._on_grid(start), self.lab.steps(SCREEN)):
+            return start
         rung: list[float] = []
         self.lab.announce("screening learning rates half a decade apart")
-        self._bracket(rung, (self._on_grid(self._guess),), SCREEN, "screen")
+        self._bracket(rung, (self._on_grid(start),), SCREEN, "screen")
         best = min((x for x in rung if self._held(x)), key=self._loss, default=min(rung))
         return best - DRIFT * math.log10(1 / SCREEN)
 
@@ -156,7 +176,10 @@ class Policy:
 
     def _on_grid(self, x: float) -> float:
         """Return the nearest quarter decade inside the range, or the range's nearest end."""
-        return min(max(round(x / QUARTER) * QUARTER, self.low), self.high)
+        return self._inside_range(round(x / QUARTER) * QUARTER)
+
+    def _inside_range(self, x: float) -> float:
+        return min(max(x, self.low), self.high)
 
     def _probe(self, start: float) -> list[float]:
         """Train half a decade apart around the start, the slower side first, until the best has a worse one beside."""
@@ -169,7 +192,7 @@ class Policy:
         """Train a rung's rates: the first, then outward from the best while that is at the edge."""
         for x in first:
             self._join(x, rung, fraction, stage)
-        while True:
+        while rung:
             held = [x for x in rung if self._held(x)]
             if not held:
                 if not self._join(min(rung) - HALF, rung, fraction, stage):
@@ -185,7 +208,7 @@ class Policy:
         """Train a rate up to a rung; return whether it was new there and within the budget."""
         x, step = self._on_grid(x), self.lab.steps(fraction)
         later = self.lab.training_cost(step, self.lab.steps(COMPARE)) if len(rung) > 1 and fraction < COMPARE else 0.0
-        if x in rung or (rung and not self._affordable(x, step, later)):
+        if x in rung or (self._trials and not self._affordable(x, step, later)):
             return False
         self._train(x, step, stage)
         rung.append(x)
@@ -207,6 +230,8 @@ class Policy:
         rung: list[float] = []
         for x in (first, *beside[:1]):
             self._join(x, rung, COMPARE, "compare")
+        if not rung:
+            return sorted(held, key=lambda x: scores[x])
         while True:
             left = [x for x in rung if self._held(x)]
             if not left:
