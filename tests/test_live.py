@@ -1,6 +1,7 @@
 """What can be watched while a study runs: the report, the lines, TensorBoard's files."""
 
 import contextlib
+import io
 import json
 import re
 import subprocess
@@ -94,6 +95,18 @@ def test_a_curve_is_drawn_in_bars(values, bars):
 
 def test_a_long_curve_has_few_bars():
     assert len(sparkline(trial(0, list(range(1000))), "val_loss")) == 16
+
+
+def test_a_verb_is_watched_from_python(tmp_path):
+    lines = io.StringIO()
+    with learnrate.watch(file=lines, report=tmp_path / "report.html") as on_event:
+        learnrate.sweep(QuadraticTrainable(), [1e-2, 1e-1], epochs=2, on_event=on_event)
+    told = lines.getvalue().splitlines()
+    assert told[0] == "training at 2 learning rates"
+    assert re.fullmatch(
+        r"  learning rate 1e-2: val_loss \S+, 2 epochs; spent 1.\d of 2 runs.*; best so far 1e-2  .+", told[1]
+    )
+    assert live_part(tmp_path / "report.html")[1] == "ended"
 
 
 def live_part(path):

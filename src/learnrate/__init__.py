@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from learnrate._select import select
     from learnrate._space import choice, integers, log_uniform, uniform
     from learnrate._sweep import sweep
+    from learnrate._watch import watch
     from learnrate.adapters.command import CommandTrainable
     from learnrate.adapters.function import FunctionTrainable
     from learnrate.adapters.jax import JaxTrainable
@@ -77,6 +78,7 @@ __all__ = [
     "sweep",
     "testing",
     "uniform",
+    "watch",
 ]
 
 _HOMES = {
@@ -108,6 +110,7 @@ _HOMES = {
     "select": "learnrate._select",
     "sweep": "learnrate._sweep",
     "uniform": "learnrate._space",
+    "watch": "learnrate._watch",
 }
 
 
