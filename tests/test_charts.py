@@ -10,7 +10,7 @@ import _examples
 from learnrate import _axes, _curve_drawings, _drawings, _page, charts, schedules
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError
-from learnrate.results import TrialState, Verdict
+from learnrate.results import Search, TrialState, Verdict
 
 
 def svg(chart):
@@ -44,6 +44,33 @@ def test_results_trials_and_curves_draw_themselves():
     trial = _examples.trials()[3]
     for drawn in (_examples.sweep(), _examples.range_test(), trial, trial.curve):
         assert svg(drawn.chart()).startswith("<svg")
+
+
+def searched(**fields):
+    names = ("relu", "tanh", None)
+    trials = [
+        _examples.trial(number, 10.0**-number, hyperparameters={"a[0]": 10.0**-number, "b.c": names[number % 3]})
+        for number in range(1, 5)
+    ]
+    made = {
+        "hyperparameters": {}, "learning_rate": None, "value": trials[2].value, "standard_error": None, "epochs": 3.0,
+        "horizon": 20, "metric": "val_loss", "mode": "min", "trials": trials, "importance": {"a[0]": 0.9, "b.c": 0.1},
+        "order": [], "verdict": Verdict.FOUND, "cost": 4.0, "budget": None, "seed": 0, "seconds": 1.0,
+    }  # fmt: skip
+    return Search(**(made | fields))
+
+
+def test_a_search_is_drawn_by_importance_and_by_each_hyperparameter():
+    picture = svg(searched().chart())
+    assert picture.count('aria-roledescription="point"') == 8
+    assert picture.count('aria-roledescription="bar"') == 2
+    for name in ("a[0]", "b.c", "tanh", "None"):
+        assert name in picture
+
+
+def test_a_search_without_an_answer_says_that_nothing_can_be_drawn():
+    with pytest.raises(InvalidArgumentError, match="nothing to draw"):
+        searched(trials=[], importance={}).chart()
 
 
 def test_the_change_of_the_loss_is_drawn_where_steps_are_fine():

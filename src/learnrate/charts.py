@@ -14,10 +14,10 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import altair as alt
 
-from learnrate import _axes, _curve_drawings, _drawings, _page
+from learnrate import _axes, _curve_drawings, _drawings, _page, _search_drawings
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError
-from learnrate.results import RangeTest, Recommendation, Sweep, Trial, TrialState
+from learnrate.results import RangeTest, Recommendation, Search, Sweep, Trial, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ class Column(_Offline, alt.VConcatChart):
     """Charts below each other: an `altair.VConcatChart` that needs no network."""
 
 
-def draw(result: Recommendation | Sweep | RangeTest | Trial | LearningCurve) -> Layers | Column:
+def draw(result: Recommendation | Sweep | RangeTest | Search | Trial | LearningCurve) -> Layers | Column:
     """Draw a result.
 
     Args:
@@ -107,13 +107,15 @@ def draw(result: Recommendation | Sweep | RangeTest | Trial | LearningCurve) -> 
         return sweep(result)
     if isinstance(result, RangeTest):
         return range_test(result)
+    if isinstance(result, Search):
+        return search(result)
     if isinstance(result, Trial):
         return trial(result)
     if isinstance(result, LearningCurve):  # pyright: ignore[reportUnnecessaryIsInstance]  # a caller may pass anything
         return curve(result)
     msg = (
-        f"a {type(result).__name__} cannot be drawn; give a Recommendation, a Sweep, a RangeTest, a Trial or a "
-        "LearningCurve"
+        f"a {type(result).__name__} cannot be drawn; give a Recommendation, a Sweep, a RangeTest, a Search, "
+        "a Trial or a LearningCurve"
     )
     raise InvalidArgumentError(msg)
 
@@ -131,6 +133,20 @@ def recommendation(answer: Recommendation) -> Column:
 def sweep(result: Sweep) -> Column:
     """Draw a sweep: the metric against the learning rate, and the learning curves."""
     return _column([_drawings.response(result), *_curves(result.trials, result.metric)])
+
+
+def search(result: Search) -> Column:
+    """Draw a search: the importance of each hyperparameter where it is known, and the metric against each.
+
+    Raises:
+        InvalidArgumentError: If no trial ended well: there is nothing to draw.
+    """
+    specs = [_search_drawings.importance(result)] if result.importance else []
+    specs += _search_drawings.slices(result)
+    if not specs:
+        msg = "no trial of the search ended well, so there is nothing to draw; its trials say why: result.trials"
+        raise InvalidArgumentError(msg)
+    return _column(specs)
 
 
 def response(answer: Recommendation | Sweep) -> Layers:
