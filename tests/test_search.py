@@ -11,6 +11,7 @@ from scipy import stats
 
 import learnrate
 from learnrate import Halving, TrialState, choice, integers, log_uniform, search, uniform
+from learnrate.engines.local import LocalEngine
 from learnrate.errors import (
     InvalidArgumentError,
     StudyMismatchError,
@@ -379,6 +380,7 @@ def test_bounds_reversed_or_zero_on_a_log_scale_are_refused(make):
         ({"learning_rate": 0.1}, "leave one of them out"),
         ({"cv": 5}, "data="),
         ({"mode": "least"}, "mode"),
+        ({"engine": LocalEngine(num_workers=2)}, "one trial after another"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_before_any_training(settings, message):

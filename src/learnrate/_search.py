@@ -96,7 +96,7 @@ def search(
         mode: "min" where a smaller metric is better, "max" where a larger one is.
         seed: Decides all randomness.
         study: A folder that remembers every finished training; the same call continues it.
-        engine: Where to train; None for this process.
+        engine: Where each trial's `select` trains, with `learning_rate="select"`; all else trains in this process.
         on_event: Called with every `Event` as it happens.
 
     Returns:
@@ -137,6 +137,11 @@ def search(
     if (cv is not None or scoring is not None) and data is None:
         raise InvalidArgumentError("cv and scoring need the samples: pass data=(x, y), and let build take train= and "
                                    "validation=")  # fmt: skip  # two lines are enough
+    if engine is not None and engine.has_workers and learning_rate != "select":
+        raise InvalidArgumentError(
+            "a search trains one trial after another, in this process: leave engine out; workers are of use with "
+            'learning_rate="select" alone'
+        )
     folds = [None] if data is None else folds_of(data, 0.2 if cv is None else cv, seed)
     if learning_rate == "select" and (halving is not None or len(folds) > 1 or stages is not None):
         raise InvalidArgumentError('learning_rate="select" trains each candidate in its own way: leave halving, folds '
