@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from learnrate.adapters.sklearn import SklearnTrainable
     from learnrate.adapters.torch import TorchTrainable
     from learnrate.curves import LearningCurve
+    from learnrate.engines.local import LocalEngine
+    from learnrate.engines.ray import RayEngine
     from learnrate.results import (
         Diagnosis,
         RangeTest,
@@ -51,7 +53,9 @@ __all__ = [
     "JaxTrainable",
     "KerasTrainable",
     "LearningCurve",
+    "LocalEngine",
     "RangeTest",
+    "RayEngine",
     "Recommendation",
     "Search",
     "SklearnTrainable",
@@ -89,7 +93,9 @@ _HOMES = {
     "JaxTrainable": "learnrate.adapters.jax",
     "KerasTrainable": "learnrate.adapters.keras",
     "LearningCurve": "learnrate.curves",
+    "LocalEngine": "learnrate.engines.local",
     "RangeTest": "learnrate.results",
+    "RayEngine": "learnrate.engines.ray",
     "Recommendation": "learnrate.results",
     "Search": "learnrate.results",
     "SklearnTrainable": "learnrate.adapters.sklearn",

@@ -67,7 +67,7 @@ def sweep(
         seed: Decides the order of the batches and all other randomness of the trainings.
         study: A folder that remembers every finished training; the same call continues it.
         engine: Where to train; None for this process, one rate after another. With
-            `learnrate.engines.local.LocalEngine(num_workers=2)` two are trained at a time, and the answer is the same.
+            `learnrate.LocalEngine(num_workers=2)` two are trained at a time, and the answer is the same.
         on_event: Called with every `Event` as it happens.
 
     Returns:

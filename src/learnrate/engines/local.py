@@ -41,7 +41,7 @@ class LocalEngine:
     Example:
         >>> import learnrate
         >>> from learnrate.testing import QuadraticTrainable
-        >>> engine = LocalEngine(num_workers=2)
+        >>> engine = learnrate.LocalEngine(num_workers=2)
         >>> learnrate.sweep(QuadraticTrainable(), [0.1, 1.0], epochs=2, engine=engine).learning_rate
         1.0
     """

@@ -56,7 +56,7 @@ class RayEngine:
     Example:
         >>> import learnrate
         >>> from learnrate.testing import QuadraticTrainable
-        >>> engine = RayEngine(resources={"CPU": 1})
+        >>> engine = learnrate.RayEngine(resources={"CPU": 1})
         >>> answer = learnrate.sweep(QuadraticTrainable(), [0.1, 1.0], epochs=2, engine=engine)  # doctest: +SKIP
     """
 
