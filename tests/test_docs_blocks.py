@@ -25,7 +25,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-BLOCK = re.compile(r"(?:^ *<!-- (?P<mark>[^\n]*?(?:\n.*?)?) ?-->\n+)?^(?P<indent> *)```(?P<language>\w*)[^\n]*\n"
+BLOCK = re.compile(r"(?:^ *<!-- (?P<mark>(?:(?!-->).)*?)\s?-->\n+)?^(?P<indent> *)```(?P<language>\w*)[^\n]*\n"
                    r"(?P<code>.*?)^ *```", re.DOTALL | re.MULTILINE)  # fmt: skip  # one part a line
 RUNNER = """
 import json, pathlib, subprocess, sys
