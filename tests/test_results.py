@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from learnrate._numbers import percent, rate, short
 from learnrate.curves import LearningCurve
-from learnrate.results import RangeTest, Recommendation, Sweep, Trial, TrialState, Verdict, percent, rate, short
+from learnrate.results import RangeTest, Recommendation, Sweep, Trial, TrialState, Verdict
 
 
 def a_trial(number: int, learning_rate: float, value: float, state: TrialState = TrialState.COMPLETE) -> Trial:

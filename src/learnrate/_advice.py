@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from learnrate._findings import alone
-from learnrate.results import DiagnosisVerdict, short
+from learnrate._numbers import short
+from learnrate.results import DiagnosisVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,10 +52,14 @@ def advice(verdict: DiagnosisVerdict, case: Case, best: Best, outlook: Outlook |
     """Return what to do, in a sentence."""
     if len(case.metric.y) == 1 and verdict is DiagnosisVerdict.HEALTHY:
         return "Train for more epochs."
-    text = _ADVICE[verdict]
-    if verdict is DiagnosisVerdict.OVERFITTING and case.metric.y.argmin() < max(3, _EARLY * len(case.metric.y)):
-        text = _OVERFITTING_EARLY
-    return text.format(stop=f"epoch {best.epoch:.6g}", regularise=_REGULARISE, expected=_expected(outlook))
+    early = case.metric.y.argmin() < max(3, _EARLY * len(case.metric.y))
+    return advised(verdict, stop=f"epoch {best.epoch:.6g}", expected=expected(outlook), early=early)
+
+
+def advised(verdict: DiagnosisVerdict, *, stop: str = "", expected: str = "", early: bool = False) -> str:
+    """Return what a verdict advises: where to stop, and what is expected, in words; `early` if it overfits at once."""
+    text = _OVERFITTING_EARLY if early and verdict is DiagnosisVerdict.OVERFITTING else _ADVICE[verdict]
+    return text.format(stop=stop, regularise=_REGULARISE, expected=expected)
 
 
 _ADVICE = {
@@ -85,7 +90,8 @@ _OVERFITTING_EARLY = (
 )
 
 
-def _expected(outlook: Outlook | None) -> str:
+def expected(outlook: Outlook | None) -> str:
+    """Return what more epochs are expected to bring, in brackets; nothing where that is not known."""
     if outlook is None:
         return ""
     value, low, high = (short(number, 3) for number in (outlook.value, outlook.low, outlook.high))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from learnrate.results import TrialState, short
+from learnrate._numbers import short
+from learnrate.results import TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

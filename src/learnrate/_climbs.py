@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from learnrate.results import rate
+from learnrate._numbers import rate
 from learnrate.suggestions import broken_at
 
 if TYPE_CHECKING:

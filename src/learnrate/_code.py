@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from learnrate._numbers import rate, short
 from learnrate.errors import InvalidArgumentError
-from learnrate.results import Recommendation, Sweep, rate, short
+from learnrate.results import Recommendation, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from learnrate._beside import beside_each_other
 from learnrate._diagnose import diagnose, to_curve
 from learnrate._metric_names import canonical, deciding, mode_of
+from learnrate._numbers import rate, short
 from learnrate._trends import noise
 from learnrate.errors import InvalidArgumentError, UnknownMetricError
 from learnrate.logs import Log, read
 from learnrate.response import GOOD
-from learnrate.results import DiagnosisVerdict, Sweep, Trial, TrialState, Verdict, rate, short
+from learnrate.results import DiagnosisVerdict, Sweep, Trial, TrialState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +43,8 @@ def compare(
 ) -> Sweep:
     """Say which learning rate to use, given the logs of trainings at several, and what to try next.
 
-    Every training is diagnosed. Those that diverged do not count. Of the rest the best value decides, and rates whose
+    Every training is diagnosed, in the light of the others too: one that looks healthy is too slow where a larger rate
+    was there in half of the epochs and went further. Those that diverged do not count. Of the rest the best value decides, and rates whose
     best values differ by less than 1 % of the way from the worst start to the best value, or by less than the noise,
     count as equal: of these the one nearest to the middle of their range is taken, on the log scale, as far as possible
     from training too slowly and from breaking. Several logs of one rate are averaged.
@@ -74,7 +77,8 @@ def compare(
             raise InvalidArgumentError(f"{log.path} names no learning rate: read it with learning_rate=…")
     metric, warnings = _metric_of(logs, metric)
     mode = mode or mode_of(metric)
-    trials = [_trial(number, log, metric, mode, num_validation_samples) for number, log in enumerate(logs)]
+    alone = [_trial(number, log, metric, mode, num_validation_samples) for number, log in enumerate(logs)]
+    trials = beside_each_other(alone, metric, mode)
     horizon = max(trial.epochs for trial in trials)
     rates = _rates(trials, mode)
     good = _good(rates, trials, metric, mode)

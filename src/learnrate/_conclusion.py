@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learnrate._numbers import short
 from learnrate._policy import DRIFT, QUARTER
 from learnrate.response import GOOD, Bowl, fit_bowl
-from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict, short
+from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
 from learnrate.schedules import as_values, describe
 
 if TYPE_CHECKING:

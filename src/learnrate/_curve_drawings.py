@@ -27,7 +27,8 @@ from learnrate._axes import (
     unpicked,
     values,
 )
-from learnrate.results import Trial, TrialState, rate
+from learnrate._numbers import rate
+from learnrate.results import Trial, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

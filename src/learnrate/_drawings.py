@@ -36,7 +36,8 @@ from learnrate._axes import (
     unpicked,
     values,
 )
-from learnrate.results import Recommendation, Response, Sweep, TrialState, rate, short
+from learnrate._numbers import rate, short
+from learnrate.results import Recommendation, Response, Sweep, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

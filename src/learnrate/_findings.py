@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from learnrate._numbers import percent, short
 from learnrate._trends import Forecast, Turn, best_by, noise, turn
 from learnrate.response import GOOD
-from learnrate.results import DiagnosisVerdict, Finding, percent, short
+from learnrate.results import DiagnosisVerdict, Finding
 
 if TYPE_CHECKING:
     from learnrate.curves import Array, Mode

@@ -17,6 +17,7 @@ import numpy as np
 from learnrate._best import deciding
 from learnrate._diagnose import diagnose
 from learnrate._elsewhere import Elsewhere, scratch
+from learnrate._numbers import rate
 from learnrate._pace import Pace
 from learnrate._paused import Paused
 from learnrate._shelf import Shelf
@@ -25,7 +26,7 @@ from learnrate._work import Work
 from learnrate.curves import Array, LearningCurve, Mode
 from learnrate.engines.local import LocalEngine
 from learnrate.errors import TrialFailedError, UnknownMetricError
-from learnrate.results import Trial, TrialState, rate
+from learnrate.results import Trial, TrialState
 from learnrate.stopping import EarlyStopping, Rule, Stopping
 from learnrate.suggestions import broken_at
 from learnrate.training import BLOCK, Engine, Event, EventKind, Segment, Snapshot, Trainable

@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 from learnrate._axes import places
+from learnrate._numbers import rate, short
 from learnrate._tally import Tally
 from learnrate._words import duration
-from learnrate.results import Trial, TrialState, rate, short
+from learnrate.results import Trial, TrialState
 from learnrate.training import Event, EventKind
 
 if TYPE_CHECKING:

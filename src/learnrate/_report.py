@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 
 from learnrate import _axes, _code, _curve_drawings, _drawings, _page, _words
+from learnrate._numbers import rate, short
 from learnrate.errors import InvalidArgumentError
-from learnrate.results import RangeTest, Recommendation, Sweep, Trial, rate, short
+from learnrate.results import RangeTest, Recommendation, Sweep, Trial
 
 if TYPE_CHECKING:
     import jinja2

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from learnrate._axes import BLUE, GREEN, WIDTH, Rows, Spec, sized, titled, values
-from learnrate.results import TrialState, rate, short
+from learnrate._numbers import rate, short
+from learnrate.results import TrialState
 
 if TYPE_CHECKING:
     from learnrate.results import Search

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from learnrate._numbers import rate
 from learnrate.errors import MissingExtraError
-from learnrate.results import TrialState, rate
+from learnrate.results import TrialState
 
 if TYPE_CHECKING:
     from types import TracebackType

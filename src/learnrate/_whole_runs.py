@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 
 from learnrate._conclusion import conclude, cost_of
+from learnrate._numbers import rate
 from learnrate._policy import DRIFT, HALF, PROBE, QUARTER
 from learnrate.response import Bowl, fit_bowl
-from learnrate.results import Response, TrialState, Verdict, rate
+from learnrate.results import Response, TrialState, Verdict
 
 if TYPE_CHECKING:
     from learnrate._laboratory import Laboratory

@@ -8,7 +8,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from learnrate import _code, _drawings
-from learnrate.results import RangeTest, Recommendation, Sweep, TrialState, Verdict, percent, rate, short
+from learnrate._numbers import percent, rate, short
+from learnrate.results import RangeTest, Recommendation, Sweep, TrialState, Verdict
 
 if TYPE_CHECKING:
     from learnrate._tally import AtWork

@@ -6,9 +6,9 @@ import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from learnrate._numbers import rate
 from learnrate.adapters._command_metrics import Epochs, Lines, pairs_in
 from learnrate.errors import TrialFailedError, UnknownMetricError, UnsupportedProblemError
-from learnrate.results import rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

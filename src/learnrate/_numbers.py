@@ -1,0 +1,46 @@
+"""Numbers as a person would write them."""
+
+from __future__ import annotations
+
+import math
+
+
+def short(number: float | None, digits: int = 2) -> str:
+    """Return a number as a person would write it, in so many significant digits: 0.083, 12, 4.1e-5.
+
+    Example:
+        >>> short(0.0834, 3), short(1234), short(0.0000412), short(None)
+        ('0.0834', '1234', '4.1e-5', '–')
+    """
+    if number is None or not math.isfinite(number):
+        return "–"
+    if number == 0 or 1e-3 <= abs(number) < 1e5:
+        magnitude = 0 if number == 0 else math.floor(math.log10(abs(number)))
+        text = f"{number:.{max(digits - 1 - magnitude, 0)}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return _scientific(number, digits)
+
+
+def rate(learning_rate: float | None) -> str:
+    """Return a learning rate as the field writes it, in two digits: 2.1e-3, 0.5, 3.
+
+    Example:
+        >>> rate(0.00213), rate(0.01), rate(0.5)
+        ('2.1e-3', '1e-2', '0.5')
+    """
+    if learning_rate is not None and 0 < learning_rate < 0.1:
+        return _scientific(learning_rate, 2)
+    return short(learning_rate)
+
+
+def _scientific(number: float, digits: int) -> str:
+    mantissa, exponent = f"{number:.{digits - 1}e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{mantissa}e{int(exponent)}"
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as a percentage of at most two digits: 3 %, 0.4 %, over 100 %."""
+    if fraction > 1:
+        return "over 100 %"
+    return f"{100 * fraction:.1g} %" if fraction < 0.01 else f"{100 * fraction:.0f} %"
