@@ -52,7 +52,7 @@ def advice(verdict: DiagnosisVerdict, case: Case, best: Best, outlook: Outlook |
     """Return what to do, in a sentence."""
     if len(case.metric.y) == 1 and verdict is DiagnosisVerdict.HEALTHY:
         return "Train for more epochs."
-    early = case.metric.y.argmin() < max(3, _EARLY * len(case.metric.y))
+    early = int(case.metric.y.argmin()) < max(3, _EARLY * len(case.metric.y))
     return advised(verdict, stop=f"epoch {best.epoch:.6g}", expected=expected(outlook), early=early)
 
 

@@ -44,10 +44,10 @@ def compare(
     """Say which learning rate to use, given the logs of trainings at several, and what to try next.
 
     Every training is diagnosed, in the light of the others too: one that looks healthy is too slow where a larger rate
-    was there in half of the epochs and went further. Those that diverged do not count. Of the rest the best value decides, and rates whose
-    best values differ by less than 1 % of the way from the worst start to the best value, or by less than the noise,
-    count as equal: of these the one nearest to the middle of their range is taken, on the log scale, as far as possible
-    from training too slowly and from breaking. Several logs of one rate are averaged.
+    was there in half of the epochs and went further. Those that diverged do not count. Of the rest the best value
+    decides, and rates whose best values differ by less than 1 % of the way from the worst start to the best value, or
+    by less than the noise, count as equal: of these the one nearest to the middle of their range is taken, on the log
+    scale, as far as possible from training too slowly and from breaking. Several logs of one rate are averaged.
 
     Args:
         logs: What `learnrate.logs.read` returned, paths of logs, or trials; or a mapping from learning rates to

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from learnrate import _checks
+from learnrate._beside import beside_each_other
 from learnrate._laboratory import Laboratory, open_study
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import Sweep, Trial, TrialState, Verdict
@@ -164,7 +165,8 @@ def _keep_weights(lab: Laboratory, trial: Trial) -> None:
 
 
 def _conclude(lab: Laboratory, settings: dict[str, Any], seconds: float) -> Sweep:
-    trials = [_with_reductions(lab, lab.diagnosed(trial)) for trial in lab.trials]
+    alone = [_with_reductions(lab, lab.diagnosed(trial)) for trial in lab.trials]
+    trials = beside_each_other(alone, lab.metric, lab.mode)
     best = best_trial(trials, lab.mode)
     epoch = None if best is None else best.curve.best(lab.metric, lab.mode)
     return Sweep(
