@@ -20,7 +20,7 @@ from learnrate.errors import InvalidArgumentError, StudyDamagedError, Unsupporte
 from learnrate.training import Trainable, require_trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from types import ModuleType
 
 
@@ -54,9 +54,9 @@ class Source(NamedTuple):
     def __str__(self) -> str:
         return f"{self.file}:{self.name}"
 
-    def keep_in(self, study: Path) -> None:
-        """Write into a study's folder what it trains, so that it can be resumed without being told."""
-        _keep(_Kept(problem=str(self)), study)
+    def keep_in(self, study: Path, space: Mapping[str, str] | None = None) -> None:
+        """Write into a study's folder what it trains, and a search's space, so that it can be resumed untold."""
+        _keep(_Kept(problem=str(self)), study, space)
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,9 +72,9 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __str__(self) -> str:
         return shlex.join(self.command)
 
-    def keep_in(self, study: Path) -> None:
-        """Write into a study's folder what it trains, so that it can be resumed without being told."""
-        _keep(self, study)
+    def keep_in(self, study: Path, space: Mapping[str, str] | None = None) -> None:
+        """Write into a study's folder what it trains, and a search's space, so that it can be resumed untold."""
+        _keep(self, study, space)
 
     def problem(self) -> Trainable:
         """Return what it trains.
@@ -84,17 +84,30 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """
         from learnrate.adapters.command import CommandTrainable
 
+        return CommandTrainable(self.command, **self._places())
+
+    def builder(self, *, rated: bool) -> Callable[..., Trainable]:
+        """Return what builds a search's trainings; `rated` where the search has a learning rate.
+
+        Raises:
+            InvalidArgumentError: If its places cannot be filled.
+        """
+        from learnrate.adapters._command_search import command_builder
+
+        return command_builder(self.command, rated=rated, **self._places())
+
+    def _places(self) -> dict[str, Any]:
         folder = (self.folder or str(Path.cwd())).replace("{", "{{").replace("}", "}}")
         anywhere = self.cwd is not None and (Path(self.cwd).is_absolute() or self.cwd.startswith("{out}"))
         cwd = self.cwd if anywhere else str(Path(folder) / (self.cwd or ""))
-        return CommandTrainable(self.command, log=self.log, pattern=self.pattern, timeout=self.timeout, cwd=cwd)
+        return {"log": self.log, "pattern": self.pattern, "timeout": self.timeout, "cwd": cwd}
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     problem: str
 
 
-_KEPT, _SIGNATURE = "cli.json", "cli.signature"
+_KEPT, _SIGNATURE, _SPACE = "cli.json", "cli.signature", "space"
 
 
 def parsed(words: Sequence[str], **options: Any) -> Source | Command:
@@ -103,7 +116,7 @@ def parsed(words: Sequence[str], **options: Any) -> Source | Command:
     Raises:
         InvalidArgumentError: If it is neither.
     """
-    if len(words) == 1 and "{learning_rate}" not in words[0]:
+    if len(words) == 1 and "{" not in words[0]:
         given = [f"--{name}" for name, value in options.items() if value is not None]
         if given:
             raise InvalidArgumentError(f"{', '.join(given)} tells of a command, and {words[0]} is none: leave it out")
@@ -124,8 +137,11 @@ def kept_in(study: Path, *, trusted: bool = False) -> Source | Command:
         raise InvalidArgumentError(f"{study} was not begun from a shell; {again}")
     written = path.read_bytes()
     try:
-        command = msgspec.json.decode(written, type=Command) if b'"command"' in written else None
-        named = str(command or msgspec.json.decode(written, type=_Kept).problem)
+        what = {
+            name: held for name, held in msgspec.json.decode(written, type=dict[str, Any]).items() if name != _SPACE
+        }
+        command = msgspec.convert(what, Command) if "command" in what else None
+        named = str(command or msgspec.convert(what, _Kept).problem)
     except msgspec.MsgspecError as error:
         raise StudyDamagedError(f"{path} cannot be read ({error}); {again}") from error
     if not trusted and not is_own(written, _claimed(study)):
@@ -139,8 +155,24 @@ def kept_in(study: Path, *, trusted: bool = False) -> Source | Command:
         raise InvalidArgumentError(f"{study} trains a file that is no longer there ({error}); {again}") from error
 
 
-def _keep(what: _Kept | Command, study: Path) -> None:
-    content = msgspec.json.encode(what)
+def kept_space(study: Path) -> dict[str, str] | None:
+    """Read the space of a study's search as it was typed, which is data and is never run; None where it has none.
+
+    Raises:
+        StudyDamagedError: If it cannot be read.
+    """
+    path = study / _KEPT
+    if not path.is_file():
+        return None
+    try:
+        held = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]).get(_SPACE)
+        return None if held is None else msgspec.convert(held, dict[str, str])
+    except msgspec.MsgspecError as error:
+        raise StudyDamagedError(f"{path} cannot be read ({error})") from error
+
+
+def _keep(what: _Kept | Command, study: Path, space: Mapping[str, str] | None) -> None:
+    content = msgspec.json.encode(msgspec.to_builtins(what) | ({} if space is None else {_SPACE: space}))
     for name, body in ((_SIGNATURE, signature(content).encode()), (_KEPT, content)):
         partial = study / f".{name}"
         partial.write_bytes(body)
@@ -167,13 +199,39 @@ def loaded(source: Source | Command) -> Generator[Trainable]:
     if isinstance(source, Command):
         yield source.problem()
         return
+    with _running(source) as thing:
+        yield as_problem(thing, source.name)
+
+
+@contextlib.contextmanager
+def loaded_builder(source: Source | Command, *, rated: bool) -> Generator[Callable[..., Any]]:
+    """Run the file, and give the function that it names, or a command's: what builds a search's trainings.
+
+    Args:
+        source: What to load.
+        rated: Whether the search has a learning rate.
+
+    Raises:
+        InvalidArgumentError: If the file has no such name, or a command's places cannot be filled.
+        Exception: Whatever the file itself raises.
+    """
+    if isinstance(source, Command):
+        yield source.builder(rated=rated)
+        return
+    with _running(source) as thing:
+        yield cast("Callable[..., Any]", thing)
+
+
+@contextlib.contextmanager
+def _running(source: Source) -> Generator[object]:
+    """Run the file, and give what stands at the name."""
     name = source.file.stem
     if name in sys.modules or name in sys.stdlib_module_names:
         name = f"_learnrate_{name}"
     folder = str(source.file.parent)
     sys.path.insert(0, folder)
     try:
-        yield as_problem(_named(_run(source.file, name), source), source.name)
+        yield _named(_run(source.file, name), source)
     finally:
         sys.modules.pop(name, None)
         with contextlib.suppress(ValueError):

@@ -10,15 +10,20 @@ import msgspec
 from learnrate._lines import described
 from learnrate._sweep import best_trial
 from learnrate.errors import StudyDamagedError
-from learnrate.results import RangeTest, Recommendation, Sweep
+from learnrate.results import RangeTest, Recommendation, Search, Sweep
 
 if TYPE_CHECKING:
     from learnrate.results import Trial
     from learnrate.study import Study
 
-Result = Recommendation | Sweep | RangeTest
+Result = Recommendation | Sweep | RangeTest | Search
 
-RESULTS: dict[str, type[Result]] = {"select": Recommendation, "sweep": Sweep, "range_test": RangeTest}
+RESULTS: dict[str, type[Result]] = {
+    "select": Recommendation,
+    "sweep": Sweep,
+    "range_test": RangeTest,
+    "search": Search,
+}
 """What each verb's study ends in."""
 
 

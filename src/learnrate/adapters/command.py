@@ -66,6 +66,7 @@ class CommandTrainable(FunctionTrainable):
 
     telling_epochs = 2  # one line of metrics after two epochs tells that there is one in the end only
     _seeded = "{seed} among its arguments, or by itself"
+    _needs_rate = True
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class CommandTrainable(FunctionTrainable):
         super().__init__(self._start)
         if os.name != "posix":
             raise UnsupportedProblemError("commands are paused by signals, which needs Linux or macOS: pass a function")
-        self._argv = _templates(command)
+        self._argv = _templates(command, needs_rate=self._needs_rate)
         self._log = None if log is None else Template(str(log))
         self._cwd = None if cwd is None else Template(str(cwd))
         self._pattern = None if pattern is None else Pattern(pattern)
@@ -185,7 +186,7 @@ class CommandTrainable(FunctionTrainable):
             raise InvalidArgumentError(msg)
 
 
-def _templates(command: Any) -> list[Template]:
+def _templates(command: Any, *, needs_rate: bool) -> list[Template]:
     if isinstance(command, str | bytes) or not command:
         example = ["python", "train.py", "--lr", "{learning_rate}"]
         raise InvalidArgumentError(f"the command is {command!r}: pass a list of its words, as {example}")
@@ -194,7 +195,7 @@ def _templates(command: Any) -> list[Template]:
         raise InvalidArgumentError(
             f"the program {command[0]!r} has a placeholder in it: placeholders are for arguments"
         )
-    if not any("learning_rate" in part.names for part in parts):
+    if needs_rate and not any("learning_rate" in part.names for part in parts):
         raise InvalidArgumentError(
             f"{shlex.join(command)} has no {{learning_rate}}: put it where the learning rate belongs, as in "
             f"--lr {{learning_rate}}"

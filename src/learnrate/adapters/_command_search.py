@@ -1,0 +1,84 @@
+"""A command with places for hyperparameters of any name, as what a search builds its trainings of."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+import string
+from typing import TYPE_CHECKING, Any
+
+from learnrate.adapters._command_template import PLACEHOLDERS, Template
+from learnrate.adapters.command import CommandTrainable
+from learnrate.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_RATE = "learning_rate"
+
+
+class _Filled(CommandTrainable):
+    """A command whose own hyperparameters are filled in, its learning rate perhaps among them under another name."""
+
+    _needs_rate = False
+
+
+def command_builder(command: Sequence[str], *, rated: bool, **options: Any) -> Callable[..., CommandTrainable]:
+    """Return `build(**hyperparameters)`, with a parameter for each placeholder of the command that is the search's.
+
+    Args:
+        command: The program and its arguments, with places such as `{width}`; see `CommandTrainable`.
+        rated: Whether the search has a `learning_rate`, which must have its place then.
+        options: What `CommandTrainable` takes beside the command; `log` and `cwd` may have such places too.
+
+    Raises:
+        InvalidArgumentError: If a brace stands alone, or `{learning_rate}` lacks its value or its place.
+
+    Example:
+        >>> build = command_builder(["echo", "val_loss={width}"], rated=False)
+        >>> build(width=32).describe()
+        {'command': 'echo val_loss=32'}
+    """
+    places = {name: options[name] for name in ("log", "cwd") if options.get(name) is not None}
+    texts = [*command, *places.values()]
+    names = list(dict.fromkeys(name for text in texts for name in _names(text)))
+    if rated != (_RATE in names):
+        lacks = "learning_rate is searched, but the command has no {learning_rate}: put it where it belongs"
+        gives = "the command has {learning_rate}: put learning_rate into the space, or give --learning-rate"
+        raise InvalidArgumentError(lacks if rated else gives)
+
+    def build(**hyperparameters: Any) -> CommandTrainable:
+        own = {name: value for name, value in hyperparameters.items() if name != _RATE}
+        filled = {name: _filled(one, own) for name, one in places.items()}
+        return _Filled([_filled(word, own) for word in command], **options | filled)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter(name, keyword) for name in names if name not in PLACEHOLDERS]
+    build.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]  # what inspect reads
+    build.__qualname__ = shlex.join(command)
+    return build
+
+
+def _names(text: str) -> list[str]:
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    except ValueError:
+        names = [""]
+    if not all(name.isidentifier() for name in names):
+        Template(text)  # which says what is wrong with it
+    return names
+
+
+def _filled(text: str, values: Mapping[str, Any]) -> str:
+    """Fill the search's own places, and leave the others as they are."""
+    parts: list[str] = []
+    for literal, name, spec, kind in string.Formatter().parse(text):
+        parts.append(_doubled(literal))
+        if name is not None:
+            place = f"{{{name}{'!' + kind if kind else ''}{':' + spec if spec else ''}}}"
+            parts.append(_doubled(str(values[name])) if name in values and not (spec or kind) else place)
+    return "".join(parts)
+
+
+def _doubled(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
