@@ -64,6 +64,10 @@ class Builder:
         self._check(list(names), required, folded=folded)
         self._last: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the problem that was built last behind: it is for this process alone."""
+        return self.__dict__ | {"_last": None}
+
     def _check(self, names: list[str], required: list[str], *, folded: bool) -> None:
         for name in names:
             if name in GIVEN:

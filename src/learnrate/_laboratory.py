@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 import numpy as np
 
-from learnrate._best import deciding
+from learnrate._bench import Bench
 from learnrate._diagnose import diagnose
-from learnrate._elsewhere import Elsewhere, scratch
+from learnrate._elsewhere import Elsewhere
 from learnrate._numbers import rate
 from learnrate._pace import Pace
 from learnrate._paused import Paused
 from learnrate._shelf import Shelf
+from learnrate._tasks import Ended, Task
 from learnrate._untrained import estimated
-from learnrate._work import Work
+from learnrate._work import Work, WorkHere
 from learnrate.curves import Array, LearningCurve, Mode
-from learnrate.engines.local import LocalEngine
-from learnrate.errors import TrialFailedError, UnknownMetricError
+from learnrate.errors import TrialFailedError
 from learnrate.results import Trial, TrialState
 from learnrate.stopping import EarlyStopping, Rule, Stopping
 from learnrate.suggestions import broken_at
-from learnrate.training import BLOCK, Engine, Event, EventKind, Segment, Snapshot, Trainable
+from learnrate.training import BLOCK, Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from learnrate.study import Study
 
 
-class Laboratory:
+class Laboratory(Bench):
     """Runs trials of one problem, all from the same initial state over the same batches.
 
     A trial is trained on the full schedule up to some step, and may be continued from there as if it had never
@@ -76,32 +76,32 @@ class Laboratory:
         build: Callable[[], Trainable] | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
+        super().__init__(
+            epochs=epochs,
+            schedule=schedule,
+            metric=metric,
+            mode=mode,
+            budget=budget,
+            study=study,
+            engine=engine,
+            on_event=on_event,
+        )
         self.problem = problem
-        self.epochs = epochs
-        self.schedule = schedule
-        self.metric = metric
-        self.mode: Mode = mode
         self.seed = seed
-        self.budget = budget
         self.stopping = stopping
         self.trials: list[Trial] = []
-        self.warnings: list[str] = list(getattr(problem, "warnings", ()))
+        self.warnings += getattr(problem, "warnings", ())
         self.untrained: dict[str, float] = {}
         self.estimates_untrained = False
-        self.spent = 0.0
         self.total_steps = epochs * problem.steps_per_epoch
-        self.study = study
-        self._engine = engine or LocalEngine()
         self._build = build
-        self._exit = contextlib.ExitStack()
         self._elsewhere: Elsewhere | None = None
+        self._initial_file: Path | None = None
         self.pace = Pace()
-        self._on_event = on_event
         self.shelf = Shelf(problem, study)
         self._paused = Paused(problem, mode)
         self._has_weights = not getattr(problem, "constant_rate_only", False)  # else they are inside a function
         self._initial: Snapshot = None
-        self._stage = ""
         evaluation_steps = float(getattr(problem, "evaluation_steps", 0.0))
         self._run_steps = self.total_steps + epochs * evaluation_steps
         self._evaluation_steps = evaluation_steps
@@ -154,14 +154,17 @@ class Laboratory:
         evaluations = last_step // per_epoch - first_step // per_epoch + (last_step % per_epoch > 0)
         return self.cost(last_step - first_step, evaluations)
 
-    def announce(self, stage: str) -> None:
-        """Tell that a stage of the work begins, in words."""
-        self._stage = stage
-        self.tell(EventKind.STAGE)
-
     def steps(self, fraction: float) -> int:
         """Return a fraction of the horizon in steps, at least one and at most all of them."""
         return min(max(round(fraction * self.total_steps), 1), self.total_steps)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return self.problem.steps_per_epoch
+
+    def saw(self, row: Row) -> None:
+        """Take a row as it is: the metric that decides is known before any training."""
 
     def steps_of(self, trial: Trial) -> int:
         """Return how many steps a trial has been trained for."""
@@ -316,20 +319,7 @@ class Laboratory:
         self._restart(at, self.epochs)
         reported = self.problem.train(np.array([at]))
         self.problem.restore(self._initial)
-        self._choose_metric([*self.untrained, *reported])
-
-    def _choose_metric(self, known: Iterable[str]) -> None:
-        if self.metric in known:
-            return
-        if self.metric == "val_loss" and "loss" in known:
-            self.metric = "loss"
-            self.warnings.append(
-                "there is no validation loss, so the training loss decides: it does not see overfitting"
-            )
-            return
-        names = ", ".join(sorted(known)) or "none at all"
-        msg = f"no metric is named {self.metric!r}; the training reports {names}: pass one of these as metric="
-        raise UnknownMetricError(msg)
+        self.choose_metric([*self.untrained, *reported])
 
     def _train(self, segment: Segment, before: Trial | None = None) -> Trial:
         known = None if self.study is None else self.study.recall(segment.key)
@@ -342,7 +332,7 @@ class Laboratory:
     def _take(self, trial: Trial, total_steps: int) -> None:
         """Take note of a segment's trial."""
         if trial.state is TrialState.COMPLETE:
-            self._choose_metric(trial.curve.metrics)
+            self.choose_metric(trial.curve.metrics)
         if trial.state is TrialState.FAILED:
             self.warnings.append(f"training failed at learning rate {rate(trial.learning_rate)}: {trial.error}")
         self._paused.left(trial, finished=self.steps_of(trial) >= total_steps)
@@ -351,8 +341,8 @@ class Laboratory:
     def _run(self, segment: Segment, before: Trial | None) -> Trial:
         elsewhere = None if before is not None and hasattr(self.problem, "let_go") else self._workers()
         if elsewhere is not None:
-            return next(elsewhere.train([(segment, before)]))
-        work = Work.opened(self, segment, before)
+            return next(self._trained_by(elsewhere, [(segment, before)]))
+        work = WorkHere.opened(self, segment, before)
         segment = work.segment
         if work.before is None:
             self._restart(segment.learning_rate, segment.total_steps // self.problem.steps_per_epoch)
@@ -361,7 +351,7 @@ class Laboratory:
         diverged, error = False, None
         self.pace.begin()
         try:
-            diverged = self._engine.train(self.problem, segment, self.schedule, work.on_row)
+            diverged = self.engine.train(self.problem, segment, self.schedule, work.on_row)
         except TrialFailedError as failure:
             if not work.has_rows and not self.has_curves:
                 raise  # nothing has ever worked: another learning rate would hardly help
@@ -383,16 +373,51 @@ class Laboratory:
         elsewhere = self._workers()
         wanted = [segment for segment, trial in zip(segments, known, strict=True) if trial is None]
         if elsewhere is not None and wanted:
-            yield from elsewhere.train([(segment, None) for segment in wanted])
+            yield from self._trained_by(elsewhere, [(segment, None) for segment in wanted])
+
+    def _trained_by(self, elsewhere: Elsewhere, wanted: list[tuple[Segment, Trial | None]]) -> Iterator[Trial]:
+        for segment, before in wanted:
+            elsewhere.submit(Work.opened(self, segment, before), self._task)
+        for work, ended in elsewhere.ended():
+            yield self._ended(work, ended)
 
     def _workers(self) -> Elsewhere | None:
         """Return who trains elsewhere, None where all is trained here; the workers begin when they are first needed."""
-        if self._elsewhere is None and self._engine.has_workers:
-            folder = self._exit.enter_context(scratch(None if self.study is None else self.study.folder))
-            workers = self._engine.open(folder)
-            self._exit.callback(workers.close)
-            self._elsewhere = Elsewhere(self, workers, self._initial, self._build, folder)
+        if self._elsewhere is None and self.engine.has_workers:
+            folder = self.scratch()
+            self._initial_file = folder / "initial"
+            self.problem.save(self._initial, self._initial_file)
+            self._elsewhere = Elsewhere(self.opened(folder))
         return self._elsewhere
+
+    def _task(self, work: Work) -> Task:
+        segment = work.segment
+        first = segment.first_step == 0
+        return Task(
+            key=work.key,
+            segment=segment,
+            problem=self._build or self.problem,
+            schedule=self.schedule,
+            metric=self.metric,
+            mode=self.mode,
+            epochs=self.epochs,
+            start=self._initial_file if first else self.shelf.file(segment.trial, segment.first_step),
+            best=work.best,
+            folder=None if self.study is None else self.study.folder,
+        )
+
+    def _ended(self, work: Work, ended: Ended) -> Trial:
+        """Return the trial of a segment that has ended elsewhere.
+
+        Raises:
+            TrialFailedError: If nothing has ever worked.
+        """
+        if ended.error is not None and not isinstance(ended.error, TrialFailedError):
+            raise ended.error
+        error = ended.lost if ended.error is None else str(ended.error)
+        if error is not None and not work.has_rows and not self.has_curves:
+            raise TrialFailedError(error) from ended.error
+        return work.ended(diverged=ended.diverged, error=error)
 
     def rules_after(self, before: Trial | None) -> Stopping | None:
         """Return the rules as they stand after a trial so far, None for a fresh one; None where there are no rules."""
@@ -413,15 +438,8 @@ class Laboratory:
         evaluations = max(rows - (trial.state is TrialState.DIVERGED), 0)
         return self.cost(self.steps_of(trial) - (0 if before is None else self.steps_of(before)), evaluations)
 
-    def deciding(self, known: Iterable[str]) -> str:
-        return deciding(self.metric, known)
-
     def step_at(self, epoch: float) -> int:
         return round(epoch * self.problem.steps_per_epoch)
-
-    def tell(self, kind: EventKind, trial: Trial | None = None) -> None:
-        if self._on_event is not None:
-            self._on_event(Event(kind=kind, message=self._stage, spent=self.spent, budget=self.budget, trial=trial))
 
 
 def _ramp_trial(learning_rates: Array, losses: Array, seed: int) -> Trial:

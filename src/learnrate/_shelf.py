@@ -25,17 +25,24 @@ class Shelf:
     """Keeps snapshots by (trial, step).
 
     Args:
-        problem: Saves and loads snapshots.
+        problem: Saves and loads snapshots; None where all come as files.
         study: Where they are written; None for a temporary folder, and only for those that memory does not take.
+        fold: Which of a search's folds they belong to; None where there is but one.
     """
 
-    def __init__(self, problem: Trainable, study: Study | None) -> None:
+    def __init__(self, problem: Trainable | None, study: Study | None, fold: int | None = None) -> None:
         self._problem = problem
         self._study = study
+        self._between = "-" if fold is None else f"-fold-{fold}-"
         self._memory: dict[Place, Snapshot] = {}
         self._files: dict[Place, Path] = {}
         self._exit = ExitStack()
         self._folder: Path | None = None
+        self._steps: dict[int, set[int]] = {}  # by trial, those that a killed process has left among them
+        for name in () if study is None else study.checkpoints():
+            found = re.fullmatch(rf"trial-(\d+){self._between}step-(\d+)", name)
+            if found is not None:
+                self._steps.setdefault(int(found[1]), set()).add(int(found[2]))
 
     def put(self, trial: int, step: int, snapshot: Callable[[], Snapshot]) -> None:
         """Take a snapshot unless there is one of this place already."""
@@ -46,11 +53,12 @@ class Shelf:
             self._write(oldest)
             del self._memory[oldest]
         self._memory[trial, step] = snapshot()
+        self._steps.setdefault(trial, set()).add(step)
 
     def get(self, trial: int, step: int) -> Snapshot:
         """Return the snapshot of a place, from memory or from its file."""
         place = (trial, step)
-        return self._memory[place] if place in self._memory else self._problem.load(self.file(trial, step))
+        return self._memory[place] if place in self._memory else self._saver.load(self.file(trial, step))
 
     def has(self, trial: int, step: int) -> bool:
         """Return whether there is a snapshot of a place."""
@@ -83,9 +91,10 @@ class Shelf:
         """Forget a place."""
         place = (trial, step)
         self._memory.pop(place, None)
+        self._steps.get(trial, set()).discard(step)
         file = self._files.pop(place, None)
         if self._study is not None:
-            self._study.drop_checkpoint(_name(place))
+            self._study.drop_checkpoint(self._name(place))
         elif file is not None:
             file.unlink(missing_ok=True)
 
@@ -97,54 +106,52 @@ class Shelf:
 
     def settle(self, trial: int, steps: set[int | None]) -> None:
         """Keep a trial's snapshots of these steps alone, safely written where there is a study."""
-        for place in self._places():
-            if place[0] == trial and place[1] not in steps:
-                self.drop(*place)
+        for step in self._steps.get(trial, set()) - steps:
+            self.drop(trial, step)
+        if not self._steps.get(trial):
+            self._steps.pop(trial, None)
         if self._study is not None:
             self.write(trial, steps)
 
     def keep_only(self, kept: Place) -> None:
         """Forget all places but one."""
-        for place in self._places() - {kept}:
-            self.drop(*place)
+        for trial in list(self._steps):
+            self.settle(trial, {kept[1]} if trial == kept[0] else set())
 
     def close(self) -> None:
         """Forget all that is not in the study."""
         self._memory.clear()
         self._files.clear()
+        self._steps.clear()
         self._exit.close()
 
-    def _places(self) -> set[Place]:
-        """Return all places that have a snapshot, those that a killed process has left among them."""
-        names = () if self._study is None else self._study.checkpoints()
-        left = [place for name in names if (place := _place(name)) is not None]
-        return {*self._memory, *self._files, *left}
+    @property
+    def _saver(self) -> Trainable:
+        if self._problem is None:
+            msg = "these snapshots are files alone"
+            raise TypeError(msg)
+        return self._problem
+
+    def _name(self, place: Place) -> str:
+        return f"trial-{place[0]}{self._between}step-{place[1]}"
 
     def _found(self, place: Place) -> Path | None:
         file = self._files.get(place)
-        return self._study.checkpoint(_name(place)) if file is None and self._study is not None else file
+        return self._study.checkpoint(self._name(place)) if file is None and self._study is not None else file
 
     def _write(self, place: Place) -> None:
         if place not in self._files:
-            self._keep_file(place, lambda path: self._problem.save(self._memory[place], path))
+            self._keep_file(place, lambda path: self._saver.save(self._memory[place], path))
 
     def _keep_file(self, place: Place, write: Callable[[Path], object]) -> None:
         if self._study is not None:
-            self._study.write_checkpoint(_name(place), write)
-            written = self._study.checkpoint(_name(place))
+            self._study.write_checkpoint(self._name(place), write)
+            written = self._study.checkpoint(self._name(place))
         else:
             if self._folder is None:
                 self._folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="learnrate-")))
-            written = self._folder / _name(place)
+            written = self._folder / self._name(place)
             write(written)
         if written is not None:
             self._files[place] = written
-
-
-def _name(place: Place) -> str:
-    return f"trial-{place[0]}-step-{place[1]}"
-
-
-def _place(name: str) -> Place | None:
-    found = re.fullmatch(r"trial-(\d+)-step-(\d+)", name)
-    return None if found is None else (int(found[1]), int(found[2]))
+            self._steps.setdefault(place[0], set()).add(place[1])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import cloudpickle  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
 from learnrate._tasks import Ended, Report, Task
-from learnrate.engines._wire import STARTED, receive, send
+from learnrate.engines._wire import receive, send
 from learnrate.errors import UnsupportedProblemError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Processes:
     """
 
     def __init__(self, num_workers: int, *, gpus: Sequence[str] | None, timeout: float | None, folder: Path) -> None:
+        self.size = num_workers
         self._timeout = timeout
         self._folder = folder
         self._environments = [_environment(num_workers, None if gpus is None else gpus[i]) for i in range(num_workers)]
@@ -65,8 +66,6 @@ class Processes:
             if task is None or worker not in self._workers:
                 continue  # of one that is ended already
             worker.heard()
-            if message == STARTED:
-                continue
             if message is None:
                 self._discard(worker)
                 message = Ended(lost=worker.overdue or worker.death(), again=worker.overdue is None)

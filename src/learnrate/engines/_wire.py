@@ -6,9 +6,6 @@ import pickle
 import struct
 from typing import IO, Any
 
-STARTED = "started"
-"""What a worker says when it has loaded all that a task needs."""
-
 
 def send(stream: IO[bytes], message: Any) -> None:
     """Send a message."""

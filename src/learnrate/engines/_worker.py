@@ -11,12 +11,13 @@ import traceback
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from learnrate._tasks import Ended, problem_of, train_task
-from learnrate.engines._wire import STARTED, receive, send
+from learnrate._pace import Pace
+from learnrate._tasks import Ended, problem_of, reports_of
+from learnrate.engines._wire import receive, send
+from learnrate.training import Trainable
 
 if TYPE_CHECKING:
     from learnrate._tasks import Task
-    from learnrate.training import Trainable
 
 
 def main(folder: str) -> None:
@@ -34,35 +35,36 @@ def main(folder: str) -> None:
 def _work(order: tuple[bytes, int, bytes | None], known: _Known, channel: IO[bytes], folder: Path) -> None:
     try:
         task: Task = pickle.loads(order[0])  # noqa: S301  # from the process that began this one
-        problem = known.problem(order[1], order[2], fresh=task.start is None)
-        send(channel, STARTED)
-        reports = train_task(task, problem, folder)
-        while True:
-            try:
-                send(channel, next(reports))
-            except StopIteration as end:
-                send(channel, Ended(diverged=bool(end.value)))
-                return
+    except Exception as error:  # noqa: BLE001  # what it needs may be missing here
+        send(channel, Ended(error=portable(error)))
+        return
+    try:
+        for report in reports_of(task, lambda: known.problem(task, order[1], order[2]), folder, Pace()):
+            failed = isinstance(report, Ended) and isinstance(report.error, Exception)
+            send(channel, report._replace(error=portable(report.error)) if failed else report)
     except BrokenPipeError:
         _end()  # the other side is gone
-    except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the driver decides
-        send(channel, Ended(error=portable(error)))
 
 
 class _Known:
-    """The problem of the last task: a sweep's trainings share it."""
+    """The problem of the last task, and what it was made of: a sweep's trainings share it."""
 
     def __init__(self) -> None:
         self._number = 0
         self._pickle = b""
+        self._made: Any = None
         self._problem: Trainable | None = None
 
-    def problem(self, number: int, body: bytes | None, *, fresh: bool) -> Trainable:
-        """Return the problem of this number: the one there is, or where it is to be fresh, one just loaded."""
+    def problem(self, task: Task, number: int, body: bytes | None) -> Trainable:
+        """Return a task's problem: the one there is, or where it is to be fresh or another, one just loaded."""
         if body is not None:
-            self._number, self._pickle, self._problem = number, body, None
+            self._number, self._pickle, self._made, self._problem = number, body, None, None
+        fresh = task.start is None or bool(task.arguments)
         if self._problem is None or fresh:
-            self._problem = problem_of(pickle.loads(self._pickle))  # noqa: S301  # from the process that began this one
+            self._problem = None  # first: two may not fit into memory
+            if self._made is None or isinstance(self._made, Trainable):
+                self._made = pickle.loads(self._pickle)  # noqa: S301  # from the process that began this one
+            self._problem = problem_of(task, self._made)
         return self._problem
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learnrate import _checks
-from learnrate._tasks import Ended, Report, Saved, Task, problem_of, train_task
+from learnrate._pace import Pace
+from learnrate._tasks import Ended, Report, Saved, Task, problem_of, reports_of
 from learnrate.engines._processes import carried, nothing, pickled
-from learnrate.engines._wire import STARTED
 from learnrate.engines._worker import portable
 from learnrate.errors import InvalidArgumentError, MissingExtraError
 from learnrate.training import train_segment
@@ -94,6 +94,7 @@ class _Cluster:
     ) -> None:
         self._folder = folder
         self._timeout = timeout
+        self._resources = resources
         self._own = not ray.is_initialized()
         if self._own:
             ray.init(address=address, log_to_driver=False, include_dashboard=None if address else False)
@@ -109,6 +110,13 @@ class _Cluster:
         self._function: Any = ray.remote(**options)(_train)
         self._running: dict[Any, _Running] = {}
         self._shared: dict[int, tuple[Any, Any]] = {}
+
+    @property
+    def size(self) -> int:
+        """How many trainings the cluster can do at a time: it may grow and shrink."""
+        there: dict[str, float] = ray.cluster_resources()
+        takes = {name: amount for name, amount in self._resources.items() if amount > 0} or {"CPU": 1.0}
+        return max(min(int(there.get(name, 0.0) / amount) for name, amount in takes.items()), 1)
 
     def submit(self, task: Task) -> None:
         """Hand over a task; Ray finds it a place."""
@@ -131,9 +139,7 @@ class _Cluster:
             running = self._running[stream]
             running.heard = time.monotonic()
             message = self._received(stream)
-            if message == STARTED:
-                running.started = True
-                continue
+            running.started = True
             if isinstance(message, Ended):
                 del self._running[stream]
             yield running.task, message
@@ -203,21 +209,23 @@ def _train(order: bytes, problem: bytes, start: bytes | None, path: list[str]) -
         folder = Path(name)
         try:
             task: Task = pickle.loads(order)  # noqa: S301  # from the driver, by Ray
-            if start is not None:
-                task = task._replace(start=folder / "start")
-                (folder / "start").write_bytes(start)
-            loaded = problem_of(pickle.loads(problem))  # noqa: S301  # from the driver, by Ray
-            yield STARTED
-            reports = train_task(task, loaded, folder)
-            while True:
-                try:
-                    report = next(reports)
-                except StopIteration as end:
-                    yield Ended(diverged=bool(end.value))
-                    return
-                yield _with_content(report) if isinstance(report, Saved) else report
-        except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the driver decides
+        except Exception as error:  # noqa: BLE001  # what it needs may be missing here
             yield Ended(error=portable(error))
+            return
+        if start is not None:
+            task = task._replace(start=folder / "start")
+            (folder / "start").write_bytes(start)
+
+        def load() -> Trainable:
+            return problem_of(task, pickle.loads(problem))  # noqa: S301  # from the driver, by Ray
+
+        for report in reports_of(task, load, folder, Pace()):
+            if isinstance(report, Saved):
+                yield _with_content(report)
+            elif isinstance(report, Ended) and isinstance(report.error, Exception):
+                yield report._replace(error=portable(report.error))
+            else:
+                yield report
 
 
 def _with_content(saved: Saved) -> Any:
