@@ -67,7 +67,23 @@ def test_the_answer_lies_inside_its_interval_below_the_cliff(answer: Recommendat
     assert answer.interval[0] <= answer.learning_rate <= answer.interval[1]
     assert answer.largest_stable_learning_rate is not None
     assert answer.interval[1] <= answer.largest_stable_learning_rate * 1.001
-    assert QuadraticTrainable().cliff / 2 <= answer.largest_stable_learning_rate <= QuadraticTrainable().cliff * 2.2
+    assert QuadraticTrainable().cliff / 2 <= answer.largest_stable_learning_rate <= QuadraticTrainable().cliff * 2
+
+
+@pytest.mark.parametrize("curvature", [1.0, 3.0, 10.0])
+def test_short_trainings_beyond_the_best_bracket_where_training_breaks(curvature: float) -> None:
+    problem = QuadraticTrainable(curvature * np.geomspace(0.01, 1.0, 20))
+    answer = select(problem, epochs=20)
+    edge = [trial for trial in answer.trials if trial.stage == "edge"]
+    assert edge
+    assert all(trial.epochs <= 20 / 16 for trial in edge)
+    assert answer.largest_stable_learning_rate is not None
+    assert problem.cliff / 2 <= answer.largest_stable_learning_rate <= problem.cliff * 2
+
+
+def test_no_training_goes_to_the_edge_where_the_budget_is_spent() -> None:
+    answer = select(QuadraticTrainable(), epochs=20, budget=1.0)
+    assert not [trial for trial in answer.trials if trial.stage == "edge"]
 
 
 @pytest.mark.parametrize("budget", [1.0, 1.3, 2.0, 5.0])

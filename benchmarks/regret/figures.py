@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GOOD = 0.01
 BAD = 0.05
+LARGEST_TRIED = 10.0  # by default
 
 
 def select_figures(rows: Sequence[Answer], judge: Judge) -> dict[str, float]:
@@ -66,12 +67,15 @@ def interval_coverage(row: Answer, judge: Judge) -> float:
 def cliff_right(row: Answer, judge: Judge) -> float:
     """Whether the largest stable rate lies within a factor 2 of where training truly breaks.
 
-    On the grid that lies between two rates: the last that held for most seeds and the first that did not.
+    On the grid that lies between two rates: the last that held for most seeds and the first that did not. Where that
+    is beyond the largest rate that `select` may try, "nothing breaks" is right as well.
     """
     cliff, said = judge.truths[row.task].cliff, row.details["largest_stable"]
     if not np.isfinite(cliff):
         return np.nan
-    return float(said is not None and cliff / 10**0.25 / 2 <= said <= cliff * 2)
+    if said is None:
+        return float(cliff / 10**0.25 > LARGEST_TRIED)
+    return float(cliff / 10**0.25 / 2 <= said <= cliff * 2)
 
 
 def epochs_right(row: Answer, judge: Judge) -> float:

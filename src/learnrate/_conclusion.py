@@ -77,12 +77,8 @@ def fit_response(lab: Laboratory, policy: Policy, winner: Trial) -> Bowl:
     losses = {trial.number: sign * best_so_far(trial, lab.metric, lab.mode) for trial in lab.trials}
     points = [(center, float(losses[winner.number][-1])), *_slower_points(lab, winner, losses[winner.number])]
     points += _faster_points(lab, center, points[0][1], losses)
-    above = [_log_rate(trial) for trial in lab.trials if _log_rate(trial) > center and not held(trial, lab)]
-    seen = policy.broken if policy.broken is not None and policy.broken > center else math.inf
     untrained = None if lab.untrained_value is None else sign * lab.untrained_value
-    return fit_bowl(
-        points, bottom=center, untrained=untrained, cliff=min(above, default=seen), noise=noise_of(lab, winner)
-    )
+    return fit_bowl(points, bottom=center, untrained=untrained, cliff=policy.cliff, noise=noise_of(lab, winner))
 
 
 def _cut_short(lab: Laboratory, winner: Trial | None) -> list[str]:
@@ -132,9 +128,11 @@ def _faster_points(lab: Laboratory, center: float, best: float, losses: dict[int
             continue
         epoch = float(trial.curve.epochs[-1])
         x = _log_rate(trial) + DRIFT * math.log10(epoch / lab.epochs)
-        rung = [_reached(other, losses[other.number], epoch) for other in lab.trials if held(other, lab)]
-        if x > center:
-            points.append((x, best + float(losses[trial.number][-1]) - min(rung)))
+        others = [other for other in lab.trials if other is not trial and held(other, lab)]
+        rung = [_reached(other, losses[other.number], epoch) for other in others]
+        if x > center and math.isfinite(min(rung, default=math.inf)):
+            reached = float(losses[trial.number][-1])
+            points.append((x, best + max(reached - min(rung), 0.0)))
     return points
 
 

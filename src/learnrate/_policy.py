@@ -1,4 +1,4 @@
-"""Which learning rates `select` trains, how far, and in which order: climb, probe, compare, confirm.
+"""Which learning rates `select` trains, how far, and in which order: climb, probe, compare, confirm, go to the edge.
 
 Every training is the beginning of a full one, on the full schedule: what is promising goes on from where it was left.
 Rates lie on a grid of quarter decades. At each rung the trainings have made the same number of steps over the same
@@ -36,6 +36,8 @@ BELOW_THE_BREAK = 2.0
 SCREEN = 1 / 16
 PROBE = 1 / 8
 COMPARE = 0.3
+MOST_AT_THE_EDGE = 4
+"""Short trainings that look for the cliff: two bracket it in most cases."""
 DRIFT = 0.3
 """The best rate falls as the horizon to this power: a longer training can take the time that a smaller rate needs."""
 TILT = 0.1
@@ -122,6 +124,24 @@ class Policy:
 
     def run(self) -> Trial | None:
         """Train until the budget is spent; return the trial of full length to recommend, None where all diverged."""
+        winner = self._found()
+        if winner is not None:
+            self._go_to_the_edge(math.log10(winner.learning_rate))
+        return winner
+
+    @property
+    def cliff(self) -> float:
+        """The log learning rate at which training breaks, infinite where nothing broke.
+
+        Half way between the fastest training that learned and the slowest above it that did not, where they are half a
+        decade apart; else where the range test broke, but half a decade above what has learned at least.
+        """
+        held, broke = self._edge()
+        if math.isfinite(broke):
+            return max((held + broke) / 2, broke - QUARTER)
+        return math.inf if self.broken is None else max(self.broken, held + HALF)
+
+    def _found(self) -> Trial | None:
         self._suggested = self._range_tested() if self.can_ramp else self._screened()
         probed = self._probe(self._on_grid(self._suggested)) if self._may_probe() else []
         if probed:
@@ -317,6 +337,28 @@ class Policy:
         leader = min(far, key=self._loss, default=best)
         return leader if self._loss(leader) < self._loss(best) - GOOD * self._scale(self._loss(leader)) else None
 
+    def _go_to_the_edge(self, best: float) -> None:
+        """Train briefly half a decade apart, from where the range test broke, until one holds and one above it breaks.
+
+        That takes what is left of the budget; a range test breaks elsewhere than a training of many steps at one rate.
+        """
+        step = self.lab.steps(SCREEN)
+        start = best + 2 * HALF if self.broken is None else self.broken
+        for trained in range(MOST_AT_THE_EDGE):
+            held, broke = self._edge()
+            ahead = max(held + HALF, start) if math.isinf(broke) else max(broke - HALF, held + QUARTER)
+            x = self._on_grid(ahead)
+            if x in self._trials or broke - held < HALF + 1e-9 or not self._within(self.lab.training_cost(0, step)):
+                return
+            if not trained:
+                self.lab.announce("looking for the rate at which training breaks")
+            self._train(x, step, "edge")
+
+    def _edge(self) -> tuple[float, float]:
+        """The fastest log learning rate at which training learned, and the slowest above it at which it did not."""
+        held = max((x for x in self._trials if self._learned(x)), default=-math.inf)
+        return held, min((x for x in self._trials if x > held), default=math.inf)
+
     def _expected(self, x: float) -> float:
         return self._loss(x) if x in self._trials and self._held(x) else math.inf
 
@@ -348,11 +390,18 @@ class Policy:
 
     def _affordable(self, x: float, step: int, more: float = 0.0) -> bool:
         """Whether training a rate up to a step leaves enough for a full training of another that is as far."""
-        if self.lab.budget is None:
-            return True
         reserve = self.lab.training_cost(step, self.lab.total_steps) + more
-        spent = self.lab.spent + self.lab.training_cost(self._made(x), step) + reserve
-        return spent <= self.lab.budget + self._epoch
+        return self._within(self.lab.training_cost(self._made(x), step) + reserve)
+
+    def _learned(self, x: float) -> bool:
+        """Whether training is better now than no training at all; whether it holds, where that is not known."""
+        if math.isnan(self._untrained_loss) or not self._held(x):
+            return self._held(x)
+        return bool(self._losses(x)[1][-1] < self._untrained_loss)
+
+    def _within(self, cost: float) -> bool:
+        """Whether the budget allows for so much more."""
+        return self.lab.budget is None or self.lab.spent + cost <= self.lab.budget + self._epoch
 
     def _losses(self, x: float) -> tuple[Array, Array]:
         """The epochs of a rate's evaluations, and the losses there, smaller when better."""

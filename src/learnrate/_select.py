@@ -1,4 +1,4 @@
-"""Find the learning rate to use, by training: bracket, screen, refine, confirm."""
+"""Find the learning rate to use, by training: climb, probe, compare, confirm."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def select(
     flatters a fast rate by, it follows which two rates a quarter of a decade apart go on to 0.3; the better one goes
     on to the end. Each is the beginning of a full training on the schedule asked for, from the same weights over the
     same batches, so that small differences count and nothing is trained twice. What is left of the budget goes into
-    full trainings of the winner's neighbours. The problem is left as it was found; `problem.restore(answer.best)`
+    full trainings of the winner's neighbours, and into trainings of a sixteenth beyond them, which say where training
+    breaks. The problem is left as it was found; `problem.restore(answer.best)`
     loads the winner's weights.
 
     A function or a command is trained in the same way, without the range test: a generator is held while another

@@ -47,7 +47,7 @@ class WholeRuns:
 
     climb = None
     seen = None
-    broken = None
+    cliff = math.inf  # the bowl of whole trainings knows it
 
     def __init__(self, lab: Laboratory, low: float, high: float, guess: float = 1e-3) -> None:
         self.lab = lab
