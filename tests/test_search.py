@@ -11,7 +11,6 @@ from scipy import stats
 
 import learnrate
 from learnrate import Halving, TrialState, choice, integers, log_uniform, search, uniform
-from learnrate.engines.local import LocalEngine
 from learnrate.errors import (
     InvalidArgumentError,
     StudyMismatchError,
@@ -380,7 +379,7 @@ def test_bounds_reversed_or_zero_on_a_log_scale_are_refused(make):
         ({"learning_rate": 0.1}, "leave one of them out"),
         ({"cv": 5}, "data="),
         ({"mode": "least"}, "mode"),
-        ({"engine": LocalEngine(num_workers=2)}, "one trial after another"),
+        ({"learning_rate": "select", "halving": "successive"}, "halving"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_before_any_training(settings, message):

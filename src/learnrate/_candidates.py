@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import math
-import time
 import traceback
-from typing import TYPE_CHECKING, Self
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
 
+from learnrate._bench import Bench
 from learnrate._build import SharedProblemError
-from learnrate._space import LEARNING_RATE, did_you_mean
-from learnrate._weights import Weights
+from learnrate._elsewhere import Elsewhere
+from learnrate._shelf import Shelf
+from learnrate._space import LEARNING_RATE
+from learnrate._tasks import Ended, Here, Task
+from learnrate._work import Work
 from learnrate.curves import LearningCurve, Mode
-from learnrate.engines.local import LocalEngine
-from learnrate.errors import InvalidArgumentError, StudyError, UnknownMetricError
+from learnrate.errors import StudyError, UnknownMetricError
 from learnrate.results import Trial, TrialState
 from learnrate.training import Engine, Event, EventKind, Row, Segment, Trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from learnrate._build import Builder, Candidate
     from learnrate._folds import Fold, Scorer
@@ -29,11 +35,12 @@ if TYPE_CHECKING:
     from learnrate.training import Snapshot
 
 
-class Bench:
+class Candidates(Bench):
     """Trains candidates, counts what that costs, remembers them, and keeps the best one's weights.
 
     A candidate is trained on the schedule of the whole horizon up to some epoch, and may be continued from there as
-    if it had never stopped. With folds it is one training a fold, each by itself; its curve is their mean.
+    if it had never stopped. With folds it is one training a fold, each by itself; its curve is their mean. Segments
+    count epochs, since only who trains a candidate builds it and knows how many steps they have.
 
     Args:
         build: Builds a candidate's problem.
@@ -66,38 +73,57 @@ class Bench:
         budget: float | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        self._build = build
-        self.epochs = epochs
-        self.schedule = schedule
-        self.metric = metric
-        self.mode: Mode = mode
+        super().__init__(
+            epochs=epochs,
+            schedule=schedule,
+            metric=metric,
+            mode=mode,
+            budget=budget,
+            study=study,
+            engine=engine,
+            on_event=on_event,
+        )
+        self.build = _Built(build, folds, scorer, epochs)
         self.folds = folds
-        self._scorer = scorer
-        self._learning_rate = learning_rate
-        self.study = study
-        self.engine = engine or LocalEngine()
-        self.budget = budget
-        self.on_event = on_event
         self.trials: dict[int, Trial] = {}
-        self.spent = 0.0
-        self.warnings: list[str] = []
+        self.best: Trial | None = None
+        self.begun: dict[int, Mapping[str, Any]] = {}
+        if study is not None:
+            self.begun = {trial.number: trial.hyperparameters for trial in study.trials()}
+        self._learning_rate = learning_rate
         self._parts: dict[int, list[Trial]] = {}
-        self._stage = ""
-        self._weights = Weights(study)
-        self._best: tuple[int, Snapshot] | None = None
+        self._costs: dict[int, float] = {}
+        several = len(folds) > 1
+        self._homes = [Home(self, Shelf(None, study, place if several else None)) for place in range(len(folds))]
+        self._jobs: dict[int, _Job] = {}
+        self._owners: dict[str, tuple[_Job, int]] = {}
+        self._ended: collections.deque[Trial] = collections.deque()
+        self._elsewhere: Elsewhere | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._weights.close()
-        self._best = None
+        self._exit.close()  # the workers first: whatever else fails, nothing is left running
+        for home in self._homes:
+            home.shelf.close()
 
     @property
-    def best(self) -> Trial | None:
-        """The best trial that was trained to its end, the earliest where several are equal."""
-        done = [one for one in self.trials.values() if one.state is TrialState.COMPLETE and one.epochs >= self.epochs]
-        return min(done, key=lambda one: (self.loss(one), one.number), default=None)
+    def cost(self) -> float:
+        """What has been spent, to the last bit, in whichever order the trials ended."""
+        return math.fsum(self._costs.values())
+
+    @property
+    def expected_cost(self) -> float:
+        """What has been spent, and what the candidates at work will cost at most."""
+        return self.spent + math.fsum(job.cost / self.epochs for job in self._jobs.values()) * len(self.folds)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another candidate would be trained at once, and all that is known has been taken note of."""
+        if self._ended or self._elsewhere is None:
+            return not self._ended
+        return self._elsewhere.at_work < self._elsewhere.size
 
     def loss(self, trial: Trial) -> float:
         """Return a trial's value so that small is better; infinity where it has none."""
@@ -105,76 +131,63 @@ class Bench:
             return math.inf
         return trial.value if self.mode == "min" else -trial.value
 
-    def announce(self, stage: str) -> None:
-        """Tell that a stage of the work begins, in words."""
-        self._stage = stage
-        self._tell(EventKind.STAGE)
+    def begin(self, candidate: Candidate, until: int) -> None:
+        """Have a candidate trained up to an epoch, from where it was left; `next` returns it when that is done."""
+        number = candidate.number
+        job = self._jobs[number] = _Job(candidate, until, _key(number, until, self.epochs), self._parts.get(number), {})
+        known = None if self.study is None else self.study.recall(job.key)
+        if known is not None:
+            self._finish(job, known, self._recalled(job.key) or {0: known})
+            return
+        start = self._running(candidate, "search", None if job.before is None else job.before[0])
+        if self.study is not None:
+            self.study.start(start, job.key)
+        self.tell(EventKind.TRIAL_STARTED, start)
+        job.parts.update(self._recalled(job.key))
+        for place in range(len(self.folds)):
+            if place not in job.parts:
+                self._submit(job, place)
+        if len(job.parts) == len(self.folds):
+            self._together(job)
 
-    def known(self, number: int, until: int) -> Trial | None:
-        """Return a trial that was trained up to an epoch before this process began."""
-        return None if self.study is None else self.study.recall(_key(number, until, self.epochs))
-
-    def known_whole(self, number: int) -> Trial | None:
-        """Return a trial that was trained in another way before this process began."""
-        return None if self.study is None else self.study.recall(_whole(number))
-
-    def train(self, candidate: Candidate, until: int, *, stage: str = "search") -> Trial:
-        """Train a candidate up to an epoch, from where it was left."""
-        number, key = candidate.number, _key(candidate.number, until, self.epochs)
-        before = self._parts.get(number)
-        trial = self.known(number, until)
-        if trial is None:
-            if self.study is not None:
-                self.study.start(self._running(candidate, stage, before), key)
-            self._tell(EventKind.TRIAL_STARTED, self._running(candidate, stage, before))
-            parts = [self._part(candidate, place, until, stage) for place in range(len(self.folds))]
-            trial = self._together(parts)
-            self._keep_weights(candidate, trial, until)
-            if self.study is not None:
-                self.study.finish(key, trial)
-        else:
-            parts = [trial] if len(self.folds) == 1 else self._recalled(key)
-        self._parts[number] = parts
-        old = [] if before is None else before
-        self.spent += (sum(one.epochs for one in parts) - sum(one.epochs for one in old)) / self.epochs
-        self.trials[number] = trial
-        if len(trial.curve):
-            self._choose_metric(trial.curve.metrics)
-        self._tell(EventKind.TRIAL_FINISHED, trial)
-        return trial
+    def next(self) -> Trial | None:
+        """Wait until a candidate has been trained as far as asked; return its trial, None where none is at work."""
+        while not self._ended and self._jobs and self._elsewhere is not None:
+            for work, ended in self._elsewhere.ended():
+                job, place = self._owners.pop(work.key)
+                job.parts[place] = self._part(work, ended, job)
+                if len(job.parts) == len(self.folds):
+                    self._together(job)
+                    break
+        return self._ended.popleft() if self._ended else None
 
     def take(self, candidate: Candidate, train: Callable[[Trainable], tuple[Trial, float, Snapshot]]) -> Trial:
         """Let a candidate be trained in another way, which returns its trial, its cost and its weights."""
         key = _whole(candidate.number)
-        known = self.known_whole(candidate.number)
+        known = None if self.study is None else self.study.recall(key)
         if known is not None:
             trial, cost = known, float(known.hyperparameters[COST])
         else:
             start = self._running(candidate, "select", None)
             if self.study is not None:
                 self.study.start(start, key)
-            self._tell(EventKind.TRIAL_STARTED, start)
-            weights: Snapshot = None
+            self.tell(EventKind.TRIAL_STARTED, start)
             try:
-                problem = self._build(candidate, None, self.epochs)
+                problem = self.build(candidate, 0)
                 trial, cost, weights = train(problem)
-            except (UnknownMetricError, StudyError, SharedProblemError):
+            except _NOT_THE_TRIALS_OWN:
                 raise
             except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the search goes on
-                trial, cost = _failed(start, error), 0.0
+                trial, cost = msgspec.structs.replace(start, state=TrialState.FAILED, error=_words(error)), 0.0
             else:
-                if weights is not None and self._leads(trial):
-                    self._remember(candidate.number, problem, weights)
+                if weights is not None:
+                    self._adopt(trial, problem, weights)
             kept = dict(trial.hyperparameters) | {COST: cost}
             if self.study is not None:
                 self.study.finish(key, msgspec.structs.replace(trial, hyperparameters=kept))
         own = {name: value for name, value in trial.hyperparameters.items() if name != COST}
         trial = msgspec.structs.replace(trial, hyperparameters=own)
-        self.spent += cost
-        self.trials[candidate.number] = trial
-        if len(trial.curve):
-            self._choose_metric(trial.curve.metrics)
-        self._tell(EventKind.TRIAL_FINISHED, trial)
+        self._note(trial, cost)
         return trial
 
     def prune(self, number: int) -> None:
@@ -183,258 +196,237 @@ class Bench:
         key = f"search/{number}/pruned"
         if self.study is not None and self.study.recall(key) is None:
             self.study.finish(key, trial)
-        for place in range(len(self.folds)):
-            self._weights.drop(_name(number, place))
-        self._weights.drop(_name(number, BEST))
+        self._parts.pop(number, None)
+        self._drop_weights(number)
 
     def weights_of_best(self, candidate: Candidate) -> Snapshot | None:
         """Return the best trial's weights at its best epoch; None with folds, and for functions, which hold theirs."""
-        if len(self.folds) > 1:
+        shelf = self._homes[0].shelf
+        step = None if self.best is None or len(self.folds) > 1 else self._best_step(self.best)
+        if step is None or not shelf.has(candidate.number, step):
             return None
-        if self._best is not None and self._best[0] == candidate.number:
-            return self._best[1]
-        path = self._weights.path(_name(candidate.number, BEST))
-        return None if path is None else self._build(candidate, self.folds[0], self.epochs).load(path)
-
-    def _recalled(self, key: str) -> list[Trial]:
-        found = [
-            None if self.study is None else self.study.recall(f"{key}/{place}") for place in range(len(self.folds))
-        ]
-        return [one for one in found if one is not None]
-
-    def _part(self, candidate: Candidate, place: int, until: int, stage: str) -> Trial:
-        """Train one fold of a candidate up to an epoch."""
-        key = f"{_key(candidate.number, until, self.epochs)}/{place}"
-        several = self.study is not None and len(self.folds) > 1
-        known = self.study.recall(key) if several and self.study is not None else None
-        if known is not None:
-            return known
-        before = self._parts[candidate.number][place] if candidate.number in self._parts else None
-        work = _Work(self, self._running(candidate, stage, None if before is None else [before]), place)
+        shelf.keep_only((candidate.number, step))
         try:
-            problem = self._build(candidate, self.folds[place], self.epochs)
-            if self._scorer is not None:
-                problem = self._scorer.scoring(problem, self.folds[place])
-            trial = self._run(problem, work, before, until)
-        except (UnknownMetricError, StudyError, SharedProblemError):
-            raise
-        except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the search goes on
-            trial = _failed(work.trial(TrialState.FAILED), error)
-        if several and self.study is not None:
-            self.study.finish(key, trial)
-        return trial
+            return self.build(candidate, 0).load(shelf.file(candidate.number, step))
+        except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the answer stands without
+            self.warnings.insert(0, f"the weights of trial {candidate.number}, the best, cannot be loaded: {error}")
+            return None
 
-    def _run(self, problem: Trainable, work: _Work, before: Trial | None, until: int) -> Trial:
-        per_epoch, number = int(problem.steps_per_epoch), work.started.number
-        rate = self._rate(problem, work.started)
+    def _submit(self, job: _Job, place: int) -> None:
+        """Have one fold of a candidate trained."""
+        candidate, home = job.candidate, self._homes[place]
+        before = None if job.before is None else job.before[place]
+        start = self._running(candidate, "search", before)
         segment = Segment(
-            trial=number,
-            learning_rate=rate,
-            first_step=0 if before is None else round(before.epochs * per_epoch),
-            last_step=until * per_epoch,
-            total_steps=self.epochs * per_epoch,
-            seed=work.started.seed,
-            stage=work.started.stage,
+            trial=candidate.number,
+            learning_rate=float(start.hyperparameters.get(LEARNING_RATE, math.nan)),
+            first_step=0 if before is None else round(before.epochs),
+            last_step=job.until,
+            total_steps=self.epochs,
+            seed=candidate.seed,
+            stage="search",
         )
-        prepare, begin = getattr(problem, "prepare", None), getattr(problem, "begin", None)
-        if prepare is not None:
-            prepare(metric=self.metric, schedule=self.schedule, epochs=self.epochs, folder=None)
-        if before is not None:
-            path = self._weights.path(_name(number, work.place))
-            if path is None:
-                raise StudyError(f"the study has lost the weights of trial {number}, which cannot go on without them")
-            problem.restore(problem.load(path))
-            if hasattr(problem, "let_go"):
-                self.spent += before.epochs / self.epochs  # a function is replayed from its first epoch
-        elif begin is not None:
-            begin(rate, self.epochs, work.started.seed)
-        work.problem = problem
-        try:
-            diverged = self.engine.train(problem, segment, self.schedule, work.on_row)
-            trial = work.trial(TrialState.DIVERGED if diverged or work.lost else TrialState.COMPLETE)
-            if trial.state is TrialState.COMPLETE and until < self.epochs:
-                self._weights.put(_name(number, work.place), problem, problem.snapshot())
-        finally:
-            getattr(problem, "close", lambda: None)()
-        self._last_work = work
-        return trial
+        key = job.key if len(self.folds) == 1 else f"{job.key}/{place}"
+        work = Work.opened(home, segment, before, key, start.hyperparameters)
+        self._owners[key] = (job, place)
+        self._workers().submit(work, functools.partial(self._task, job, place))
 
-    def _rate(self, problem: Trainable, started: Trial) -> float:
-        """Return the rate to train at: the space's, the search's, or the problem's own."""
-        own = getattr(problem, "learning_rate", None)
-        rate = started.hyperparameters.get(LEARNING_RATE, own)
-        if rate is None and getattr(problem, "constant_rate_only", False):
-            return 1.0  # a function that has been called knows its rate
-        if rate is None:
-            raise InvalidArgumentError(
-                "the problem has no learning rate of its own: put learning_rate into the space, or pass learning_rate="
-            )
-        started.hyperparameters[LEARNING_RATE] = float(rate)
-        return float(rate)
+    def _task(self, job: _Job, place: int, work: Work) -> Task:
+        number, first = job.candidate.number, work.segment.first_step
+        shelf = self._homes[place].shelf
+        if first and not shelf.has(number, first):
+            raise StudyError(f"the study has lost the weights of trial {number}, which cannot go on without them")
+        return Task(
+            key=work.key,
+            segment=work.segment,
+            problem=self.build,
+            arguments=(job.candidate, place),
+            in_epochs=True,
+            schedule=self.schedule,
+            metric=self.metric,
+            mode=self.mode,
+            epochs=self.epochs,
+            start=shelf.file(number, first) if first else None,
+            best=work.best,
+            keeps_best=len(self.folds) == 1,
+            keeps_end=job.until < self.epochs,
+        )
 
-    def _running(self, candidate: Candidate, stage: str, before: list[Trial] | None) -> Trial:
+    def _workers(self) -> Elsewhere:
+        """Return who trains: the engine's workers, or this process; they begin when they are first needed."""
+        if self._elsewhere is None:
+            folder = self.scratch()
+            here = not self.engine.has_workers
+            workers = Here(folder, checkpoints=self.study is not None) if here else self.opened(folder)
+            self._elsewhere = Elsewhere(workers)
+        return self._elsewhere
+
+    def _part(self, work: Work, ended: Ended, job: _Job) -> Trial:
+        """Return one fold's trial at its end."""
+        if isinstance(ended.error, _NOT_THE_TRIALS_OWN):
+            raise ended.error
+        if work.replays:  # a function is replayed from its first epoch
+            self._spend(job.candidate.number, work.segment.first_step / self.epochs)
+        error = ended.lost if ended.error is None else _words(ended.error)
+        return work.ended(diverged=ended.diverged, error=error)
+
+    def _together(self, job: _Job) -> None:
+        """End a candidate whose folds have all ended."""
+        trial = _mean_of([job.parts[place] for place in sorted(job.parts)], self)
+        if self.study is not None and len(self.folds) > 1:
+            self.study.finish(job.key, trial)
+        self._finish(job, trial, job.parts)
+
+    def _finish(self, job: _Job, trial: Trial, parts: Mapping[int, Trial]) -> None:
+        number = trial.number
+        del self._jobs[number]
+        self._parts[number] = [parts[place] for place in sorted(parts)]
+        before = 0.0 if job.before is None else sum(one.epochs for one in job.before)
+        if trial.state is TrialState.FAILED:
+            trial = msgspec.structs.replace(trial, value=None)
+        self._note(trial, (sum(one.epochs for one in parts.values()) - before) / self.epochs)
+
+    def _note(self, trial: Trial, cost: float) -> None:
+        """Take note of a trial that has ended for now."""
+        self._spend(trial.number, cost)
+        self.trials[trial.number] = trial
+        if trial.state is TrialState.COMPLETE:
+            self.choose_metric(trial.curve.metrics)
+        if trial.state is not TrialState.COMPLETE or trial.epochs >= self.epochs:  # it does not go on
+            self._parts.pop(trial.number, None)
+            self._keep_weights(trial)
+        self.tell(EventKind.TRIAL_FINISHED, trial)
+        self._ended.append(trial)
+
+    def _spend(self, number: int, cost: float) -> None:
+        self.spent += cost
+        self._costs[number] = self._costs.get(number, 0.0) + cost
+
+    def _keep_weights(self, trial: Trial) -> None:
+        """Keep the weights of the best epoch where the trial leads, the earliest of equals; drop all others."""
+        best = self.best
+        leads = trial.state is TrialState.COMPLETE and (
+            best is None or (self.loss(trial), trial.number) < (self.loss(best), best.number)
+        )
+        if not leads:
+            self._drop_weights(trial.number)
+            return
+        self.best = trial
+        if best is not None:
+            self._drop_weights(best.number)
+        self._homes[0].shelf.settle(trial.number, {self._best_step(trial) if len(self.folds) == 1 else None})
+        for home in self._homes[1:]:
+            home.shelf.settle(trial.number, set())
+
+    def _drop_weights(self, number: int) -> None:
+        for home in self._homes:
+            home.shelf.settle(number, set())
+
+    def _best_step(self, trial: Trial) -> int | None:
+        best = trial.curve.best(self.deciding(trial.curve.metrics), self.mode) if trial.curve.metrics else None
+        return None if best is None else round(best.epoch)
+
+    def _adopt(self, trial: Trial, problem: Trainable, weights: Snapshot) -> None:
+        step = self._best_step(trial)
+        if step is not None:
+            file = self._scratch / uuid.uuid4().hex
+            problem.save(weights, file)
+            self._homes[0].shelf.adopt(trial.number, step, file)
+
+    @functools.cached_property
+    def _scratch(self) -> Path:
+        return self.scratch()
+
+    def _recalled(self, key: str) -> dict[int, Trial]:
+        """Return what the study has of a candidate's folds."""
+        places = range(0 if self.study is None or len(self.folds) == 1 else len(self.folds))
+        found = {place: None if self.study is None else self.study.recall(f"{key}/{place}") for place in places}
+        return {place: one for place, one in found.items() if one is not None}
+
+    def _running(self, candidate: Candidate, stage: str, before: Trial | None) -> Trial:
         record = dict(candidate.record)
         if self._learning_rate is not None:
             record.setdefault(LEARNING_RATE, self._learning_rate)
         return Trial(
             number=candidate.number,
-            hyperparameters=record if not before else dict(before[0].hyperparameters),
+            hyperparameters=record if before is None else dict(before.hyperparameters),
             state=TrialState.RUNNING,
-            curve=LearningCurve.from_rows([]) if not before else before[0].curve,
+            curve=LearningCurve.from_rows([]) if before is None else before.curve,
             value=None,
             seed=candidate.seed,
-            seconds=0.0 if not before else before[0].seconds,
-            epochs=0.0 if not before else before[0].epochs,
+            seconds=0.0 if before is None else before.seconds,
+            epochs=0.0 if before is None else before.epochs,
             horizon=float(self.epochs),
             stage=stage,
         )
-
-    def _together(self, parts: list[Trial]) -> Trial:
-        """Return a candidate's trial: the mean of its folds' curves, and each fold's value where the mean is best."""
-        if len(parts) == 1:
-            return parts[0]
-        states = [one.state for one in parts]
-        worst = next((one for one in (TrialState.FAILED, TrialState.DIVERGED) if one in states), parts[0].state)
-        curve = _mean([one.curve for one in parts])
-        best = curve.best(self.deciding(curve.metrics), self.mode) if curve.metrics else None
-        row = None if best is None else int(np.flatnonzero(curve.epochs == best.epoch)[0])
-        each = [] if row is None else [float(one.curve.values(self.deciding(curve.metrics))[row]) for one in parts]
-        return msgspec.structs.replace(
-            parts[0],
-            state=worst,
-            curve=curve,
-            value=None if best is None else best.value,
-            folds=each,
-            epochs=min(one.epochs for one in parts),
-            seconds=sum(one.seconds for one in parts),
-            error=next((one.error for one in parts if one.error), None),
-        )
-
-    def _keep_weights(self, candidate: Candidate, trial: Trial, until: int) -> None:
-        """Keep the weights of the best epoch where the trial leads or goes on; drop all others."""
-        work = self._last_work if trial.state is TrialState.COMPLETE and len(self.folds) == 1 else None
-        if until == self.epochs:
-            for place in range(len(self.folds)):
-                self._weights.drop(_name(candidate.number, place))
-        if work is None or work.problem is None or getattr(work.problem, "constant_rate_only", False):
-            return
-        if until < self.epochs:
-            if work.best is not None:
-                self._weights.put(_name(candidate.number, BEST), work.problem, work.best)
-        elif self._leads(trial):
-            path = self._weights.path(_name(candidate.number, BEST))
-            if work.best is None and path is not None:
-                work.best = work.problem.load(path)
-            self._remember(candidate.number, work.problem, work.best)
-        else:
-            self._weights.drop(_name(candidate.number, BEST))
-
-    def _leads(self, trial: Trial) -> bool:
-        return trial.value is not None and (self.best is None or self.loss(trial) < self.loss(self.best))
-
-    def _remember(self, number: int, problem: Trainable, weights: Snapshot) -> None:
-        self._best = (number, weights)
-        if self.study is not None:
-            self._weights.put(_name(number, BEST), problem, weights)
-        if self.best is not None:
-            self._weights.drop(_name(self.best.number, BEST))
-
-    def _choose_metric(self, known: Iterable[str]) -> None:
-        if self.metric in known:
-            return
-        if self.metric == "val_loss" and "loss" in known:
-            self.metric = "loss"
-            self.warnings.append(
-                "there is no validation loss, so the training loss decides: it does not see overfitting"
-            )
-            return
-        names = ", ".join(sorted(known)) or "none at all"
-        hint = did_you_mean(self.metric, known)
-        raise UnknownMetricError(f"no metric is named {self.metric!r}{hint}; the training reports {names}: pass one")
-
-    def deciding(self, known: Iterable[str]) -> str:
-        """Return the deciding metric among those reported."""
-        return self.metric if self.metric in known or self.metric != "val_loss" else "loss"
-
-    def choose_metric(self, row: Row) -> None:
-        """Find out at a training's first row whether there is the metric that decides."""
-        if not row.diverged:
-            self._choose_metric(row.metrics)
-
-    def write(self, number: int, row: Row) -> None:
-        """Write down a row."""
-        if self.study is not None:
-            self.study.record(number, row.epoch, row.metrics)
-
-    def tell_epoch(self, trial: Trial) -> None:
-        """Tell of an epoch."""
-        self._tell(EventKind.EPOCH, trial)
-
-    def _tell(self, kind: EventKind, trial: Trial | None = None) -> None:
-        if self.on_event is not None:
-            self.on_event(Event(kind=kind, message=self._stage, spent=self.spent, budget=self.budget, trial=trial))
-
-    _last_work: _Work | None = None
 
 
 COST = "cost of its select"
 """What a study writes beside the hyperparameters of a candidate that had a `select` of its own."""
 
-BEST = -1
-"""The place of a trial's best weights, beside those of its folds."""
+_NOT_THE_TRIALS_OWN = (UnknownMetricError, StudyError, SharedProblemError)
 
 
-class _Work:
-    """One training of one candidate: its rows so far, and the weights of the best since it began or went on."""
+class _Job(NamedTuple):
+    """A candidate on its way to an epoch, and what its folds have come to."""
 
-    def __init__(self, bench: Bench, started: Trial, place: int) -> None:
-        self._bench = bench
-        self.started = started
-        self.place = place
-        self.problem: Trainable | None = None
-        self.best: Snapshot = None
-        self._clock = time.perf_counter()
-        self._rows: list[Row] = []
-        curve = started.curve
-        for row, epoch in enumerate(curve.epochs.tolist()):
-            metrics = {name: float(values[row]) for name, values in curve.metrics.items()}
-            self._rows.append(Row(epoch, metrics, diverged=False))
-        self._least = min((self._loss(row) for row in self._rows), default=math.inf)
+    candidate: Candidate
+    until: int
+    key: str
+    before: list[Trial] | None
+    parts: dict[int, Trial]
 
     @property
-    def lost(self) -> bool:
-        """Whether the deciding metric ended as no number."""
-        return bool(self._rows) and not math.isfinite(self._loss(self._rows[-1]))
+    def cost(self) -> float:
+        """Epochs that each fold will take."""
+        return self.until - (0.0 if self.before is None else self.before[0].epochs)
 
-    def on_row(self, row: Row) -> None:
-        """Take a row: keep the weights if it is the best, write it down, tell it."""
-        bench = self._bench
-        bench.choose_metric(row)
-        self._rows.append(row)
-        loss = self._loss(row)
-        if not row.diverged and loss < self._least:
-            self._least = loss
-            if len(bench.folds) == 1 and self.problem is not None:
-                self.best = self.problem.snapshot()
-        bench.write(self.started.number, row)
-        bench.tell_epoch(self.trial(TrialState.RUNNING))
 
-    def _loss(self, row: Row) -> float:
-        value = row.metrics.get(self._bench.deciding(row.metrics), math.nan)
-        loss = value if self._bench.mode == "min" else -value
-        return loss if math.isfinite(loss) else math.inf
+class Home:
+    """What the segments of one fold need of the bench."""
 
-    def trial(self, state: TrialState) -> Trial:
-        """The training as it stands."""
-        value = self._least if self._bench.mode == "min" else -self._least
-        return msgspec.structs.replace(
-            self.started,
-            state=state,
-            curve=LearningCurve.from_rows([(row.epoch, row.metrics) for row in self._rows]),
-            value=value if math.isfinite(value) else None,
-            seconds=self.started.seconds + time.perf_counter() - self._clock,
-            epochs=self._rows[-1].epoch if self._rows else 0.0,
-        )
+    stopping = ()
+    steps_per_epoch = 1
+
+    def __init__(self, bench: Candidates, shelf: Shelf) -> None:
+        self._bench = bench
+        self.shelf = shelf
+        self.study = bench.study
+        self.mode: Mode = bench.mode
+
+    @property
+    def metric(self) -> str:
+        """The deciding metric, as far as is known."""
+        return self._bench.metric
+
+    def rules_after(self, before: Trial | None) -> None:
+        """There are no stopping rules: halving does what they would."""
+        del before
+
+    def saw(self, row: Row) -> None:
+        """Find out at a training's first row whether there is the metric that decides."""
+        if not row.diverged:
+            self._bench.choose_metric(row.metrics)
+
+    def tell(self, kind: EventKind, trial: Trial) -> None:
+        """Tell of an epoch; the bench tells of the candidate itself."""
+        if kind is EventKind.EPOCH:
+            self._bench.tell(kind, trial)
+
+
+class _Built:
+    """Builds a candidate's problem for one of the folds, wherever it is trained."""
+
+    def __init__(self, build: Builder, folds: Sequence[Fold | None], scorer: Scorer | None, epochs: int) -> None:
+        self._build = build
+        self._folds = folds
+        self._scorer = scorer
+        self._epochs = epochs
+
+    def __call__(self, candidate: Candidate, place: int) -> Trainable:
+        fold = self._folds[place]
+        problem = self._build(candidate, fold, self._epochs)
+        return problem if self._scorer is None else self._scorer.scoring(problem, fold)
 
 
 def _key(number: int, until: int, epochs: int) -> str:
@@ -445,13 +437,33 @@ def _whole(number: int) -> str:
     return f"search/{number}/whole"
 
 
-def _name(number: int, place: int) -> str:
-    return f"trial-{number}-best" if place == BEST else f"trial-{number}-fold-{place}"
+def _words(error: BaseException) -> str:
+    """Return an error with the place where it happened, in another process too."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    told = next((note for note in notes if note.startswith("Traceback")), None)
+    return told or "".join(traceback.format_exception(error))
 
 
-def _failed(trial: Trial, error: Exception) -> Trial:
-    text = "".join(traceback.format_exception(error))
-    return msgspec.structs.replace(trial, state=TrialState.FAILED, value=None, error=text)
+def _mean_of(parts: list[Trial], bench: Bench) -> Trial:
+    """Return a candidate's trial: the mean of its folds' curves, and each fold's value where the mean is best."""
+    if len(parts) == 1:
+        return parts[0]
+    states = [one.state for one in parts]
+    worst = next((one for one in (TrialState.FAILED, TrialState.DIVERGED) if one in states), parts[0].state)
+    curve = _mean([one.curve for one in parts])
+    name = bench.deciding(curve.metrics)
+    best = curve.best(name, bench.mode) if curve.metrics else None
+    row = None if best is None else int(np.flatnonzero(curve.epochs == best.epoch)[0])
+    return msgspec.structs.replace(
+        parts[0],
+        state=worst,
+        curve=curve,
+        value=None if best is None else best.value,
+        folds=[] if row is None else [float(one.curve.values(name)[row]) for one in parts],
+        epochs=min(one.epochs for one in parts),
+        seconds=sum(one.seconds for one in parts),
+        error=next((one.error for one in parts if one.error), None),
+    )
 
 
 def _mean(curves: list[LearningCurve]) -> LearningCurve:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from learnrate._space import did_you_mean
 from learnrate._trends import best_by
 from learnrate.errors import InvalidArgumentError
+from learnrate.results import TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,13 +130,77 @@ def promoted(trials: Iterable[Trial], factor: int, metric: str, mode: Mode, hori
     rows its best value counts. Where several go on, the last place is for the trial whose 90 % interval reaches below
     those of all the others that do: it may be the best of all, and only its training can tell.
     """
-    known = [(_promise(trial, metric, mode, horizon), trial.number) for trial in trials]
+    return _chosen([(_promise(trial, metric, mode, horizon), trial.number) for trial in trials], factor)
+
+
+def _chosen(known: Iterable[tuple[_Promise, int]], factor: int) -> list[int]:
     ranked = sorted(known, key=lambda one: (one[0].value, one[1]))
     chosen = ranked[: max(round(len(ranked) / factor), 1)] if ranked else []
     left = sorted(ranked[len(chosen) :], key=lambda one: (one[0].low, one[1]))
     if len(chosen) > 1 and left and left[0][0].low < min(one[0].low for one in chosen):
         chosen[-1] = left[0]
     return [number for _, number in chosen]
+
+
+class Rung:
+    """Trials that are compared after so many epochs, as they arrive: tells as early as it is certain who goes on.
+
+    Who goes on is what `promoted` says once all have arrived, whatever their order, so that the answer does not depend
+    on how many are trained at a time. But a trial that would be chosen even if all that are still missing were better
+    need not wait for them, so that workers are idle only where fewer go on than there are workers.
+
+    Args:
+        factor: One of so many goes on.
+        mode: Whether small values are better, or large ones.
+        horizon: Epochs of a full training.
+        expected: How many will arrive; None while that is not known.
+    """
+
+    def __init__(self, factor: int, mode: Mode, horizon: int, expected: int | None = None) -> None:
+        self._factor = factor
+        self._mode: Mode = mode
+        self._horizon = horizon
+        self._known: list[tuple[_Promise, int]] = []
+        self._waiting: list[tuple[float, int]] = []
+        self._gone: set[int] = set()
+        self._arrived = 0
+        self.expected = expected
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all have arrived."""
+        return self._arrived == self.expected
+
+    @property
+    def num_chosen(self) -> int:
+        """How many have gone on."""
+        return len(self._gone)
+
+    def take(self, trial: Trial, metric: str) -> None:
+        """Let a trial arrive; one that has not come to its end well cannot go on."""
+        self._arrived += 1
+        if trial.state is TrialState.COMPLETE:
+            promise = _promise(trial, metric, self._mode, self._horizon)
+            self._known.append((promise, trial.number))
+            heapq.heappush(self._waiting, (promise.value, trial.number))
+
+    def certain(self) -> list[int]:
+        """Return those that go on and have not been returned before."""
+        if self.expected is None:
+            return []
+        missing = self.expected - self._arrived
+        if not missing:
+            chosen = [number for number in sorted(_chosen(self._known, self._factor)) if number not in self._gone]
+        else:
+            places = max(round((len(self._known) + missing) / self._factor), 1)
+            sure = min(places - 1 - missing, len(self._known))  # the last place is for whom an interval speaks
+            chosen = [heapq.heappop(self._waiting)[1] for _ in range(sure - len(self._gone))]
+        self._gone.update(chosen)
+        return chosen
+
+    def left(self) -> list[int]:
+        """Return those that stay, once all have arrived."""
+        return sorted(number for _, number in self._known if number not in self._gone)
 
 
 class _Promise(NamedTuple):

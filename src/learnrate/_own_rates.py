@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from learnrate._build import Candidate
-    from learnrate._candidates import Bench
+    from learnrate._candidates import Candidates
     from learnrate.results import Recommendation
     from learnrate.training import Snapshot, Trainable
 
@@ -43,7 +43,7 @@ class Selects:
         bench: Where the candidates are trained.
     """
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Candidates) -> None:
         self._bench = bench
 
     def train(self, candidate: Candidate) -> Trial:

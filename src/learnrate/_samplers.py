@@ -75,6 +75,8 @@ class Sampler:
         self._mode: Mode = mode
         self._memory: _Memory | None = None
         self._keys: list[tuple[float, ...]] = []
+        self._tried: set[tuple[float, ...]] = set()
+        self._running: dict[int, tuple[Mapping[str, Any], tuple[float, ...]]] = {}
 
     def ask(self, number: int, told: Sequence[Told], pending: Sequence[Mapping[str, Any]] = ()) -> Point | None:
         """Return the next point, None where all have been tried.
@@ -85,22 +87,33 @@ class Sampler:
             pending: Points that are being tried.
         """
         space = self._space
-        self._keys += [space.key(one.point) for one in told[len(self._keys) :]]
-        tried = {*self._keys, *(space.key(point) for point in pending)}
+        tried = self._tried_so_far(told, pending)
         if len(tried) >= space.size:
             return None
         if self._name == "grid":
             return next(point for point in space.points() if space.key(point) not in tried)
         for attempt in range(ATTEMPTS):
-            point = self._propose(number, attempt, told)
+            point = self._propose(number, attempt, told, pending)
             if space.key(point) not in tried and (attempt == ATTEMPTS - 1 or not self._breaks(point, told)):
                 return point
         return self._untried(number, tried)
 
+    def _tried_so_far(self, told: Sequence[Told], pending: Sequence[Mapping[str, Any]]) -> set[tuple[float, ...]]:
+        """Return the keys of all points; only those are made that are new since the last call."""
+        keys = [self._space.key(one.point) for one in told[len(self._keys) :]]
+        self._keys += keys
+        known = self._running
+        self._running = {id(point): known.get(id(point)) or (point, self._space.key(point)) for point in pending}
+        self._tried.update(keys)
+        self._tried.update(key for _, key in self._running.values())  # what is tried will be told
+        return self._tried
+
     def _breaks(self, point: Point, told: Sequence[Told]) -> bool:
         """Return whether, seen along some parameter, all that was tried closest to a point broke."""
+        if len(told) < STARTUP:
+            return False
         broke = np.array([one.value is None for one in told])
-        if len(told) < STARTUP or broke.sum() < CLOSEST:
+        if broke.sum() < CLOSEST:
             return False
         known, here = np.array(self._keys), np.array(self._space.key(point))
         for column, name in enumerate(self._space):
@@ -115,11 +128,11 @@ class Sampler:
                 return True
         return False
 
-    def _propose(self, number: int, attempt: int, told: Sequence[Told]) -> Point:
+    def _propose(self, number: int, attempt: int, told: Sequence[Told], pending: Sequence[Mapping[str, Any]]) -> Point:
         generator = np.random.default_rng([self._seed, number, attempt])
         learns = self._name in ("tpe", "gp") and len(told) >= STARTUP and any(one.value is not None for one in told)
         if learns:
-            return self._learned(int(generator.integers(2**31)), told)
+            return self._learned(int(generator.integers(2**31)), told, pending)
         if self._name == "random" or attempt:
             return self._space.at(generator.random(len(self._space)))
         from scipy.stats import qmc  # pyright: ignore[reportMissingTypeStubs]  # scipy has none
@@ -136,21 +149,21 @@ class Sampler:
         drawn = (space.at(generator.random(len(space))) for _ in itertools.count())
         return next(point for point in drawn if space.key(point) not in tried)
 
-    def _learned(self, seed: int, told: Sequence[Told]) -> Point:
+    def _learned(self, seed: int, told: Sequence[Told], pending: Sequence[Mapping[str, Any]]) -> Point:
         if self._memory is None:
             self._memory = _Memory(self._space, self._mode, prunes=self._name == "tpe")
         with quiet():
             import optuna
 
-            study = self._memory.study(told)
+            study = self._memory.study(told, pending)
             if self._name == "gp":
                 study.sampler = optuna.samplers.GPSampler(n_startup_trials=0, seed=seed)
                 asked = study.ask(self._memory.distributions)
                 found = asked.params
             else:
                 asked = study.ask()  # lets go of what Optuna remembers of the trials
-                sampler = optuna.samplers.TPESampler(n_startup_trials=0, seed=seed, constant_liar=False)
-                now = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+                sampler = optuna.samplers.TPESampler(n_startup_trials=0, seed=seed, constant_liar=bool(pending))
+                now = study.get_trials(deepcopy=False)[-1]
                 # asked for itself, since a trial would first look at the parameters of all others, which takes longer
                 found = sampler.sample_relative(study, now, self._memory.distributions)
             study.tell(asked, state=optuna.trial.TrialState.FAIL)  # what comes of it is told as another trial
@@ -183,10 +196,12 @@ class _Memory:
         self._mode = mode
         self._prunes = prunes
         self._told: list[tuple[float | None, int | None]] = []
+        self._running: dict[tuple[float, ...], int] = {}
         self._study: optuna.Study | None = None
         self.distributions = {name: space[name].distribution() for name in space}
 
-    def study(self, told: Sequence[Told]) -> optuna.Study:
+    def study(self, told: Sequence[Told], pending: Sequence[Mapping[str, Any]]) -> optuna.Study:
+        """Return the study as it stands; what is pending runs there, which keeps proposals away from it."""
         import optuna
 
         outcomes = [(one.value, one.stopped_at) for one in told]
@@ -195,16 +210,34 @@ class _Memory:
         if self._study is None or changed or (not self._prunes and any(one.value is None for one in told)):
             direction = "minimize" if self._mode == "min" else "maximize"
             self._study, kept = optuna.create_study(direction=direction), 0
+            self._running.clear()
         for one in told[kept:]:
+            number = self._running.pop(self._space.key(one.point), None) if self._running else None
+            if number is not None:
+                self._study.tell(number, state=optuna.trial.TrialState.FAIL)  # its place is taken by what came of it
             self._study.add_trial(self._frozen(one, told))
+        for point in pending:
+            key = self._space.key(point)
+            if key not in self._running:
+                self._running[key] = len(self._study.get_trials(deepcopy=False))
+                self._study.add_trial(self._begun(point))
         self._told = outcomes
         return self._study
+
+    def _begun(self, point: Mapping[str, Any]) -> optuna.trial.FrozenTrial:
+        import optuna
+
+        state = optuna.trial.TrialState.RUNNING
+        return optuna.trial.create_trial(state=state, params=self._params(point), distributions=self.distributions)
+
+    def _params(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        params = {name: self._space[name].seen(point[name]) for name in self._space}
+        return {name: int(value) if value == int(value) else value for name, value in params.items()}
 
     def _frozen(self, one: Told, told: Sequence[Told]) -> optuna.trial.FrozenTrial:
         import optuna
 
-        params = {name: self._space[name].seen(one.point[name]) for name in self._space}
-        params = {name: int(value) if value == int(value) else value for name, value in params.items()}
+        params = self._params(one.point)
         if not self._prunes:
             worst = (max if self._mode == "min" else min)(each.value for each in told if each.value is not None)
             value = worst if one.value is None else one.value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import time
 from pathlib import Path
@@ -13,9 +12,10 @@ import numpy as np
 
 from learnrate import _checks
 from learnrate._build import Builder, Candidate
-from learnrate._candidates import Bench
+from learnrate._candidates import Candidates
+from learnrate._course import Course
 from learnrate._folds import folds_of
-from learnrate._halving import Halving, affordable, brackets_of, halving_of, promoted
+from learnrate._halving import Halving, affordable, brackets_of, halving_of
 from learnrate._importance import importance
 from learnrate._own_rates import COST, Selects
 from learnrate._samplers import Point, Sampler, SamplerName, Told, check_sampler
@@ -27,7 +27,7 @@ from learnrate.schedules import ScheduleMaker, constant, describe
 from learnrate.study import Study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from learnrate._folds import Scorer
     from learnrate.curves import Mode
@@ -96,7 +96,10 @@ def search(
         mode: "min" where a smaller metric is better, "max" where a larger one is.
         seed: Decides all randomness.
         study: A folder that remembers every finished training; the same call continues it.
-        engine: Where each trial's `select` trains, with `learning_rate="select"`; all else trains in this process.
+        engine: Where trials are trained: `learnrate.LocalEngine(num_workers=…)` or `learnrate.RayEngine` train several
+            at a time. The answer is the same with "grid", "random" and "qmc"; "tpe" and "gp" are told which trials are
+            still running, and propose by what has ended by then. With `learning_rate="select"` it trains each
+            trial's own trainings.
         on_event: Called with every `Event` as it happens.
 
     Returns:
@@ -137,11 +140,6 @@ def search(
     if (cv is not None or scoring is not None) and data is None:
         raise InvalidArgumentError("cv and scoring need the samples: pass data=(x, y), and let build take train= and "
                                    "validation=")  # fmt: skip  # two lines are enough
-    if engine is not None and engine.has_workers and learning_rate != "select":
-        raise InvalidArgumentError(
-            "a search trains one trial after another, in this process: leave engine out; workers are of use with "
-            'learning_rate="select" alone'
-        )
     folds = [None] if data is None else folds_of(data, 0.2 if cv is None else cv, seed)
     if learning_rate == "select" and (halving is not None or len(folds) > 1 or stages is not None):
         raise InvalidArgumentError('learning_rate="select" trains each candidate in its own way: leave halving, folds '
@@ -150,7 +148,7 @@ def search(
     started = time.perf_counter()
     with (
         _opened(study, settings, plan) as record,
-        Bench(
+        Candidates(
             plan.build,
             epochs=epochs,
             schedule=schedule,
@@ -265,11 +263,12 @@ class _Ended(Exception):  # noqa: N818  # not an error
 class _Run:
     """One search at work."""
 
-    def __init__(self, plan: _Plan, bench: Bench) -> None:
+    def __init__(self, plan: _Plan, bench: Candidates) -> None:
         self._plan = plan
         self._bench = bench
         self._values: dict[int, Point] = {}
         self._failures = 0
+        self._ends = False
         self._selects = Selects(bench)
 
     def result(self, settings: dict[str, Any], started: float) -> Search:
@@ -298,7 +297,7 @@ class _Run:
             importance=importance(trials, plan.space, bench.mode),
             order=[stage.names for stage in plan.stages],
             verdict=Verdict.FOUND if best is not None else Verdict.ALL_DIVERGED,
-            cost=bench.spent,
+            cost=bench.cost,
             budget=plan.budget,
             seed=plan.seed,
             seconds=time.perf_counter() - started,
@@ -318,71 +317,82 @@ class _Run:
             bench.announce(f"tuning {', '.join(part)}")
         else:
             bench.announce(f"searching {', '.join(part)} by {plan.sampler}")
-        sampler = Sampler(plan.sampler, part, seed=plan.seed + stage.number, mode=plan.mode)
         first = len(self._values)
         left = sum(one.trials for one in plan.stages[: stage.number + 1]) - first  # what earlier stages did not need
         if plan.halving is not None and plan.budget is not None:
             unspent = (plan.budget - bench.spent) / len(bench.folds)
             left = affordable(plan.halving, left, plan.epochs, unspent)
-        for bracket in brackets_of(plan.halving, left, plan.epochs):
-            self._bracket(bracket.candidates, bracket.rungs, functools.partial(self._next, sampler, fixed, first, best))
+        factor = 1 if plan.halving is None else plan.halving.factor
+        brackets = brackets_of(plan.halving, left, plan.epochs)
+        asked = _Asked(Sampler(plan.sampler, part, seed=plan.seed + stage.number, mode=plan.mode), fixed)
+        if best is not None:
+            asked.take(best.number, self._told(best))
+        self._tune([Course(bracket, factor, plan.mode, plan.epochs) for bracket in brackets], asked)
         if len(self._values) - first < left and len(plan.stages) == 1:
             bench.warnings.append(f"all {part.size:,.0f} points of the space have been tried")
 
-    def _bracket(self, count: int, rungs: Sequence[int], next_one: Callable[[], Candidate | None]) -> None:
-        """Begin so many candidates; at each rung the promising ones go on, and the others stay."""
-        plan, bench = self._plan, self._bench
-        running: list[Candidate] = []
-        spent = False
-        while len(running) < count and not (spent := self._is_spent(rungs[0])):
-            candidate = next_one()
-            if candidate is None:
+    def _tune(self, courses: list[Course], asked: _Asked) -> None:
+        """Begin candidates and let the promising ones go on, as many at a time as there is room for."""
+        bench = self._bench
+        while True:
+            while not self._failed_too_often and bench.has_room and self._begin_one(courses, asked):
+                pass
+            trial = bench.next()
+            if trial is None:
                 break
-            self._train(candidate, rungs[0])
-            running.append(candidate)
-        for rung in rungs[1:]:
-            alive = [one for one in running if bench.trials[one.number].state is TrialState.COMPLETE]
-            factor = plan.halving.factor if plan.halving is not None else 1
-            trials = [bench.trials[one.number] for one in alive]
-            kept = promoted(trials, factor, bench.metric, bench.mode, plan.epochs)
-            for one in alive:
-                if one.number not in kept:
-                    bench.prune(one.number)
-            running = [one for one in alive if one.number in kept]
-            for one in running:
-                self._train(one, rung)
-        if spent:
+            self._take_note(trial)
+            asked.take(trial.number, self._told(trial))
+            course = next(one for one in courses if trial.number in one)
+            for number in course.take(trial, bench.deciding(trial.curve.metrics)):
+                bench.prune(number)
+        if self._ends:
             raise _Ended
+
+    def _begin_one(self, courses: list[Course], asked: _Asked) -> bool:
+        """Begin a candidate, or let one go on, earlier brackets and shorter trainings first; return whether any did."""
+        for course in courses:
+            if course.may_begin:
+                if self._is_spent(course.rungs[0]):
+                    self._ends = True
+                candidate = None if self._ends else self._next(asked)
+                if candidate is not None:
+                    course.begin(candidate.number)
+                    self._begin(candidate, course.rungs[0])
+                    return True
+                for number in (number for one in courses for number in one.begin_no_more()):
+                    self._bench.prune(number)
+            going_on = course.going_on()
+            if going_on is not None:
+                number, until = going_on
+                self._begin(self._candidate(number, self._values[number]), until)
+                return True
+        return False
+
+    def _begin(self, candidate: Candidate, until: int) -> None:
+        if self._plan.learning_rate == "select":
+            self._selects.train(candidate)
+        else:
+            self._bench.begin(candidate, until)
 
     def _is_spent(self, until: int) -> bool:
         bench = self._bench
         cost = COST if self._plan.learning_rate == "select" else len(bench.folds) * until / self._plan.epochs
-        return self._plan.budget is not None and bench.spent + cost > self._plan.budget + 1e-9
+        return self._plan.budget is not None and bench.expected_cost + cost > self._plan.budget + 1e-9
 
-    def _next(self, sampler: Sampler, fixed: Point, first: int, incumbent: Trial | None) -> Candidate | None:
-        """Return the next candidate: the study's, where it is known there, else the sampler's."""
-        plan, bench = self._plan, self._bench
-        number = len(self._values)
-        recorded = self._recorded(number)
-        if recorded is not None:
-            point = plan.space.recorded(recorded.hyperparameters)
+    def _next(self, asked: _Asked) -> Candidate | None:
+        """Return the next candidate: the study's, where it was begun there, else the sampler's."""
+        space, number = self._plan.space, len(self._values)
+        record = self._bench.begun.get(number)
+        if record is not None:
+            point = space.recorded(record)
         else:
-            told = [self._told(bench.trials[one]) for one in range(first, number)]
-            if incumbent is not None:
-                told.insert(0, self._told(incumbent))
-            asked = sampler.ask(number, told)
-            if asked is None:
+            found = asked.sampler.ask(number, asked.told, asked.pending)
+            if found is None:
                 return None
-            point = {name: asked[name] if name in asked else fixed[name] for name in plan.space}
+            point = {name: found[name] if name in found else asked.fixed[name] for name in space}
         self._values[number] = point
+        asked.begin(number, point)
         return self._candidate(number, point)
-
-    def _recorded(self, number: int) -> Trial | None:
-        if self._plan.learning_rate == "select":
-            return self._bench.known_whole(number)
-        rungs = {rung for bracket in brackets_of(self._plan.halving, 9**9, self._plan.epochs) for rung in bracket.rungs}
-        found = (self._bench.known(number, rung) for rung in sorted(rungs))
-        return next((one for one in found if one is not None), None)
 
     def _told(self, trial: Trial) -> Told:
         point = self._values[trial.number]
@@ -394,17 +404,59 @@ class _Run:
         seed = int(np.random.SeedSequence([self._plan.seed, number]).generate_state(1)[0])
         return Candidate(number, point, self._plan.space.record(point), seed)
 
-    def _train(self, candidate: Candidate, until: int) -> None:
-        if self._plan.learning_rate == "select":
-            trial = self._selects.train(candidate)
-        else:
-            trial = self._bench.train(candidate, until)
-        self._failures = self._failures + 1 if trial.state is TrialState.FAILED else 0
-        if trial.state is TrialState.FAILED:
-            reason = (trial.error or "").strip().splitlines()[-1]
-            self._bench.warnings.append(f"trial {trial.number} failed: {reason}")
+    @property
+    def _failed_too_often(self) -> bool:
+        return self._failures >= MOST_FAILURES
+
+    def _take_note(self, trial: Trial) -> None:
+        """Take note of how a trial has ended for now.
+
+        Raises:
+            TrialFailedError: If too many have failed in a row, and none has ended well.
+        """
+        bench = self._bench
+        if trial.state is not TrialState.FAILED:
+            self._failures = 0 if not self._failed_too_often else self._failures
+            return
+        self._failures += 1
+        reason = (trial.error or "").strip().splitlines()[-1]
+        bench.warnings.append(f"trial {trial.number} failed: {reason}")
         if self._failures == MOST_FAILURES:
-            if not any(one.state is TrialState.COMPLETE for one in self._bench.trials.values()):
+            if not any(one.state is TrialState.COMPLETE for one in bench.trials.values()):
                 raise TrialFailedError(f"{MOST_FAILURES} trials failed one after another; the last with\n{trial.error}")
-            self._bench.warnings.append(f"the search ended early: {MOST_FAILURES} trials failed one after another")
-            raise _Ended
+            bench.warnings.append(f"the search ended early: {MOST_FAILURES} trials failed one after another")
+            self._ends = True
+
+
+class _Asked:
+    """What a stage's sampler is told: of each trial the latest, in the order in which they ended first.
+
+    Args:
+        sampler: Proposes points of the stage's part of the space.
+        fixed: The rest of each point.
+    """
+
+    def __init__(self, sampler: Sampler, fixed: Point) -> None:
+        self.sampler = sampler
+        self.fixed = fixed
+        self.told: list[Told] = []
+        self._place: dict[int, int] = {}
+        self._running: dict[int, Point] = {}
+
+    @property
+    def pending(self) -> list[Point]:
+        """The points that have not come to any end."""
+        return list(self._running.values())
+
+    def begin(self, number: int, point: Point) -> None:
+        """Take note of a new trial."""
+        self._running[number] = point
+
+    def take(self, number: int, told: Told) -> None:
+        """Take note of what a trial has come to."""
+        self._running.pop(number, None)
+        if number in self._place:
+            self.told[self._place[number]] = told
+        else:
+            self._place[number] = len(self.told)
+            self.told.append(told)
