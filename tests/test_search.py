@@ -379,7 +379,6 @@ def test_bounds_reversed_or_zero_on_a_log_scale_are_refused(make):
         ({"learning_rate": 0.1}, "leave one of them out"),
         ({"cv": 5}, "data="),
         ({"mode": "least"}, "mode"),
-        ({"learning_rate": "select", "halving": "successive"}, "halving"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_before_any_training(settings, message):
