@@ -21,6 +21,7 @@ from learnrate._numbers import rate
 from learnrate._pace import Pace
 from learnrate._paused import Paused
 from learnrate._shelf import Shelf
+from learnrate._stacked import Together, Vectorized, together
 from learnrate._tasks import Ended, Task
 from learnrate._untrained import estimated
 from learnrate._work import Work, WorkHere
@@ -57,6 +58,7 @@ class Laboratory(Bench):
         study: Remembers finished segments; None for no study.
         engine: Where segments are trained; None for this process.
         build: Builds the problem in other processes; None to carry it over as it is.
+        vectorized: Whether trainings that do not depend on each other go on in one program.
         on_event: Receives every `Event` as it happens.
     """
 
@@ -74,6 +76,7 @@ class Laboratory(Bench):
         study: Study | None = None,
         engine: Engine | None = None,
         build: Callable[[], Trainable] | None = None,
+        vectorized: Vectorized = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         super().__init__(
@@ -96,6 +99,8 @@ class Laboratory(Bench):
         self.total_steps = epochs * problem.steps_per_epoch
         self._build = build
         self._elsewhere: Elsewhere | None = None
+        self._vectorized: Vectorized = vectorized
+        self.together: Together | None = None
         self._initial_file: Path | None = None
         self.pace = Pace()
         self.shelf = Shelf(problem, study)
@@ -110,6 +115,7 @@ class Laboratory(Bench):
         self._initial = self.problem.snapshot()
         try:
             self._prepare()
+            self.together = together(self, self._vectorized, self._initial)
             self._look_before_training()
         except BaseException:
             self._leave()
@@ -175,7 +181,9 @@ class Laboratory(Bench):
         return self._train(self.segment_of(learning_rate, last_step, stage, whole=whole))
 
     def start_all(self, learning_rates: Iterable[float], last_step: int, *, stage: str) -> Iterator[Trial]:
-        """Train a new trial at each rate as `start` does, at once where the engine has workers; give each as it ends.
+        """Train a new trial at each rate as `start` does, and give each as it ends.
+
+        They are trained at once where the engine has workers, or in one program where that is so decided.
 
         Whatever ends first, the trials are numbered as the rates are, and the answer is the same.
         """
@@ -184,13 +192,13 @@ class Laboratory(Bench):
             msgspec.structs.replace(fresh, trial=fresh.trial + place, learning_rate=each)
             for place, each in enumerate(learning_rates)
         ]
-        if self._workers() is None:
+        if not self.engine.has_workers and (self.together is None or len(segments) == 1):
             for segment in segments:
                 yield self._train(segment)
             return
         before, spent = list(self.trials), self.spent
         done: dict[int, Trial] = {}
-        for trial in self._trained_elsewhere(segments):
+        for trial in self._trained_at_once(segments):
             done[trial.number] = trial
             self.trials = before + [done[number] for number in sorted(done)]
             self.spent = spent
@@ -342,21 +350,28 @@ class Laboratory(Bench):
         elsewhere = None if before is not None and hasattr(self.problem, "let_go") else self._workers()
         if elsewhere is not None:
             return next(self._trained_by(elsewhere, [(segment, before)]))
-        work = WorkHere.opened(self, segment, before)
-        segment = work.segment
-        if work.before is None:
-            self._restart(segment.learning_rate, segment.total_steps // self.problem.steps_per_epoch)
-        else:
-            self.problem.restore(self.shelf.get(segment.trial, segment.first_step))
+        return self.finish(WorkHere.opened(self, segment, before))
+
+    def finish(self, work: WorkHere) -> Trial:
+        """Train in this process what has been opened."""
+        self.go_to_start(work)
         diverged, error = False, None
         self.pace.begin()
         try:
-            diverged = self.engine.train(self.problem, segment, self.schedule, work.on_row)
+            diverged = self.engine.train(self.problem, work.segment, self.schedule, work.on_row)
         except TrialFailedError as failure:
             if not work.has_rows and not self.has_curves:
                 raise  # nothing has ever worked: another learning rate would hardly help
             error = str(failure)
         return work.ended(diverged=diverged, error=error, snapshot=self.problem.snapshot)
+
+    def go_to_start(self, work: Work) -> None:
+        """Put the problem where a segment begins."""
+        segment = work.segment
+        if work.before is None:
+            self._restart(segment.learning_rate, segment.total_steps // self.problem.steps_per_epoch)
+        else:
+            self.problem.restore(self.shelf.get(segment.trial, segment.first_step))
 
     @property
     def has_curves(self) -> bool:
@@ -367,13 +382,15 @@ class Laboratory(Bench):
         """Return whether a training in this process is to leave a checkpoint now."""
         return self.study is not None and not hasattr(self.problem, "let_go") and self.pace.due()
 
-    def _trained_elsewhere(self, segments: list[Segment]) -> Iterator[Trial]:
+    def _trained_at_once(self, segments: list[Segment]) -> Iterator[Trial]:
         known = [None if self.study is None else self.study.recall(segment.key) for segment in segments]
         yield from (trial for trial in known if trial is not None)
         elsewhere = self._workers()
         wanted = [segment for segment, trial in zip(segments, known, strict=True) if trial is None]
         if elsewhere is not None and wanted:
             yield from self._trained_by(elsewhere, [(segment, None) for segment in wanted])
+        elif self.together is not None:
+            yield from self.together.train(wanted)
 
     def _trained_by(self, elsewhere: Elsewhere, wanted: list[tuple[Segment, Trial | None]]) -> Iterator[Trial]:
         for segment, before in wanted:

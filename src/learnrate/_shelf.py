@@ -31,6 +31,7 @@ class Shelf:
     """
 
     def __init__(self, problem: Trainable | None, study: Study | None, fold: int | None = None) -> None:
+        self.in_memory = IN_MEMORY
         self._problem = problem
         self._study = study
         self._between = "-" if fold is None else f"-fold-{fold}-"
@@ -48,7 +49,7 @@ class Shelf:
         """Take a snapshot unless there is one of this place already."""
         if (trial, step) in self._memory:
             return
-        while len(self._memory) >= IN_MEMORY:
+        while len(self._memory) >= self.in_memory:
             oldest = next(iter(self._memory))
             self._write(oldest)
             del self._memory[oldest]

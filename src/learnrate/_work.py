@@ -224,7 +224,11 @@ class Work:
 
 
 class WorkHere(Work):
-    """A segment that a laboratory trains in this process, on the problem itself."""
+    """A segment that a laboratory trains in this process, on the problem itself or on a copy in a stack.
+
+    Attributes:
+        snapshot: Takes a snapshot of what is trained.
+    """
 
     def __init__(
         self,
@@ -236,19 +240,28 @@ class WorkHere(Work):
     ) -> None:
         super().__init__(lab, segment, before, key, hyperparameters)
         self._here = lab
+        self.snapshot: Callable[[], Snapshot] = lab.problem.snapshot
 
     def on_row(self, row: Row) -> None:
         """Take a row: keep the weights if it is the best, and all where that is due."""
+        self.take(row)
+        if not row.diverged and self.step_at(row.epoch) < self.segment.last_step and self._here.checkpoint_due():
+            began = time.perf_counter()
+            self.pause()
+            self._here.pace.wrote(began)
+
+    def take(self, row: Row) -> None:
+        """Take a row, and keep the weights if it is the best."""
         lab, number, previous = self._here, self.segment.trial, self.best_step
         improved = self.improves(row)
         if improved and self.best_step is not None:
-            lab.shelf.put(number, self.best_step, lab.problem.snapshot)
+            lab.shelf.put(number, self.best_step, self.snapshot)
             if previous is not None and previous != self.segment.first_step:
                 lab.shelf.forget(number, previous)
         self.tell(row)
-        step = self.step_at(row.epoch)
-        if not row.diverged and step < self.segment.last_step and lab.checkpoint_due():
-            began = time.perf_counter()
-            lab.shelf.put(number, step, lab.problem.snapshot)
-            self.reached(step)
-            lab.pace.wrote(began)
+
+    def pause(self) -> None:
+        """Leave a checkpoint at the last row."""
+        step = self.step_at(self._rows[-1].epoch)
+        self._here.shelf.put(self.segment.trial, step, self.snapshot)
+        self.reached(step)

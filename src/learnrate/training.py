@@ -16,7 +16,7 @@ from learnrate.schedules import as_values
 from learnrate.stopping import Stopping  # noqa: TC001  # msgspec reads the type when it makes the struct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
     from learnrate._tasks import Workers
@@ -51,7 +51,10 @@ class Trainable(Protocol):
     - `let_go(learning_rate)`, called for a training that is not expected to go on; where there is this member, a
       training that goes on after it is one that was trained again from its beginning, and costs as much;
     - `comes_whole(learning_rate, epochs, seed) -> bool`, whether a training can only be had in one piece, with
-      `takes_epochs: bool`, whether it can be had for fewer epochs.
+      `takes_epochs: bool`, whether it can be had for fewer epochs;
+    - `stack(snapshots) -> Stack`, several copies of the problem that are trained in one program, each from one of these
+      snapshots, all of which stand at the same place in the data; it raises `UnsupportedProblemError` with the reason,
+      in a line, where that cannot be done. `dimensions: Dimensions` tells whether it is worth it.
     """
 
     steps_per_epoch: int
@@ -83,6 +86,39 @@ class Trainable(Protocol):
     def load(self, path: Path) -> Snapshot:
         """Read a snapshot that `save` wrote."""
         ...
+
+
+class Stack(Protocol):
+    """Copies of a problem side by side, trained over the same batches, each at a learning rate of its own.
+
+    There are K of them, fewer after `keep`. They take the problem over: its data and random generators go on with
+    them, and its own weights mean nothing until it is restored. What one copy does, NaN or not, never reaches another.
+    """
+
+    def train(self, learning_rates: Array) -> Mapping[str, Array]:
+        """Make one update per row of an array of (steps, K) rates; return what `Trainable.train` does, (steps, K)."""
+        ...
+
+    def evaluate(self) -> Mapping[str, Array]:
+        """Return the validation metrics of each copy, (K,); changes nothing."""
+        ...
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with these copies alone, in this order."""
+        ...
+
+    def snapshot(self, place: int) -> Snapshot:
+        """Return a copy as the snapshot that the problem would have, had it been trained at these rates alone."""
+        ...
+
+
+class Dimensions(NamedTuple):
+    """How large a problem is: the framework ("torch"), the device ("cpu", "cuda"), parameters, samples in an update."""
+
+    framework: str
+    device: str
+    num_parameters: int
+    batch_samples: float
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,30 +216,69 @@ def rows_of(problem: Trainable, segment: Segment, schedule: ScheduleMaker) -> Ge
     epoch began, or over the second half of a training that is shorter than one epoch, whose first losses say little.
     The segment's stopping rules are told each epoch; where they end it, the last row tells where.
     """
-    rates = as_values(schedule(segment.learning_rate, segment.total_steps), segment.first_step, segment.last_step)
-    per_epoch = problem.steps_per_epoch
-    step = segment.first_step
-    rules = None if segment.stopping is None else segment.stopping.start(segment.learning_rate)
-    reports: list[Mapping[str, Array]] = []
-    while step < segment.last_step and not (rules is not None and rules.stop):
-        epoch_end = (step // per_epoch + 1) * per_epoch
-        end = min(step + BLOCK, epoch_end, segment.last_step)
-        factor = 1.0 if rules is None else rules.factor
-        report = problem.train(factor * rates[step - segment.first_step : end - segment.first_step])
-        step = end
-        reports.append(report)
-        if not np.isfinite(report.get("loss", 0.0)).all():  # a function may report validation metrics alone
-            yield Row(step / per_epoch, _means(reports), diverged=True)
-            return True
-        if step in (epoch_end, segment.last_step):
-            short = segment.last_step < per_epoch
-            metrics = _means(reports, second_half=short) | dict(problem.evaluate())
-            if metrics:  # a function that returns at the end has nothing to say before
-                yield Row(step / per_epoch, metrics, diverged=False)
-            reports = []
-            if rules is not None and step == epoch_end:
-                rules.update(step // per_epoch, metrics)
-    return False
+    route = Route(segment, schedule, problem.steps_per_epoch)
+    while not route.is_over:
+        row = route.trained(problem.train(route.rates()))
+        if row is None and route.evaluates:
+            row = route.evaluated(problem.evaluate())
+        if row is not None:
+            yield row
+    return route.diverged
+
+
+class Route:
+    """The way of one segment: which rates come next, what was reported on them, and where it ends.
+
+    Whoever trains asks for the `rates` of the next block, tells what was `trained`, and where the route `evaluates`
+    what was `evaluated`; both give a row where there is something to say.
+    """
+
+    def __init__(self, segment: Segment, schedule: ScheduleMaker, steps_per_epoch: int) -> None:
+        first, last = segment.first_step, segment.last_step
+        self._rates = as_values(schedule(segment.learning_rate, segment.total_steps), first, last)
+        self._segment = segment
+        self._per_epoch = steps_per_epoch
+        self._rules = None if segment.stopping is None else segment.stopping.start(segment.learning_rate)
+        self._reports: list[Mapping[str, Array]] = []
+        self._step = self._end = first
+        self.diverged = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to train: the end, a divergence, or a rule that says so."""
+        stopped = self._rules is not None and self._rules.stop
+        return self._step >= self._segment.last_step or stopped or self.diverged
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether an epoch or the segment ends here."""
+        return self._step % self._per_epoch == 0 or self._step == self._segment.last_step
+
+    def rates(self) -> Array:
+        """Return the learning rates of the next block."""
+        first, last = self._segment.first_step, self._segment.last_step
+        epoch_end = (self._step // self._per_epoch + 1) * self._per_epoch
+        self._end = min(self._step + BLOCK, epoch_end, last)
+        factor = 1.0 if self._rules is None else self._rules.factor
+        return factor * self._rates[self._step - first : self._end - first]
+
+    def trained(self, report: Mapping[str, Array]) -> Row | None:
+        """Take what the block reported; where it diverged, that is the last row."""
+        self._step = self._end
+        self._reports.append(report)
+        if np.isfinite(report.get("loss", 0.0)).all():  # a function may report validation metrics alone
+            return None
+        self.diverged = True
+        return Row(self._step / self._per_epoch, _means(self._reports), diverged=True)
+
+    def evaluated(self, metrics: Mapping[str, float]) -> Row | None:
+        """Take what was evaluated at an epoch's end or the segment's; a function may have nothing to say there."""
+        short = self._segment.last_step < self._per_epoch
+        values = _means(self._reports, second_half=short) | dict(metrics)
+        self._reports = []
+        if self._rules is not None and self._step % self._per_epoch == 0:
+            self._rules.update(self._step // self._per_epoch, values)
+        return Row(self._step / self._per_epoch, values, diverged=False) if values else None
 
 
 def _means(reports: list[Mapping[str, Array]], *, second_half: bool = False) -> dict[str, float]:

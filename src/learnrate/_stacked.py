@@ -1,0 +1,193 @@
+"""Several trainings in one program: copies of a problem side by side, each at its own rate, over the same batches."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+
+import numpy as np
+
+from learnrate._work import WorkHere
+from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
+from learnrate.training import Dimensions, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from learnrate._laboratory import Laboratory
+    from learnrate.curves import Array
+    from learnrate.results import Trial
+    from learnrate.training import Row, Segment, Snapshot, Stack, Trainable
+
+Vectorized = Literal["auto"] | bool
+"""Whether trainings that do not depend on each other go on in one program: where it pays, never, or always."""
+
+
+def checked_vectorized(value: Any) -> Vectorized:
+    """Return whether to train in one program.
+
+    Raises:
+        InvalidArgumentError: It is neither "auto" nor True nor False.
+    """
+    if isinstance(value, bool) or value in get_args(get_args(Vectorized)[0]):
+        return cast("Vectorized", value)
+    raise InvalidArgumentError(f'vectorized is {value!r}: pass "auto", True or False')
+
+
+def pays(size: Dimensions) -> bool:
+    """Tell whether many small trainings in one program are faster than one after another.
+
+    A rule of the problem's size alone, so that the answer to a question does not depend on how busy a machine is.
+    """
+    return False
+
+
+class Together(NamedTuple):
+    """Trains a laboratory's segments in one program.
+
+    Attributes:
+        lab: The laboratory.
+        why: Why they are trained so, in words.
+    """
+
+    lab: Laboratory
+    why: str
+
+    def train(self, segments: Sequence[Segment]) -> Iterator[Trial]:
+        """Train segments that do not depend on each other; give their trials as they end.
+
+        What a killed process has left goes on from where it was: what stands at one step goes on together.
+        """
+        works = [WorkHere.opened(self.lab, segment, None) for segment in segments]
+        works.sort(key=lambda work: work.segment.first_step)
+        for _, several in itertools.groupby(works, key=lambda work: work.segment.first_step):
+            group = list(several)
+            if len(group) == 1:
+                yield self.lab.finish(group[0])
+            else:
+                yield from self._train(group)
+
+    def _train(self, works: list[WorkHere]) -> Iterator[Trial]:
+        lab = self.lab
+        stack = cast("_Stackable", lab.problem).stack(_starts(lab, works))
+        lab.shelf.in_memory = max(lab.shelf.in_memory, len(works) + 1)  # as much again as the copies take
+        lab.pace.begin()
+        lanes = [
+            _Lane(work, Route(work.segment, lab.schedule, lab.problem.steps_per_epoch), stack, place)
+            for place, work in enumerate(works)
+        ]
+        while lanes:
+            report = stack.train(np.stack([lane.route.rates() for lane in lanes], axis=1))
+            for place, lane in enumerate(lanes):
+                lane.tell(lane.route.trained(_column(report, place)))
+            yield from (lane.end() for lane in lanes if lane.route.diverged)
+            lanes = _kept(stack, lanes)
+            if lanes and lanes[0].route.evaluates:  # all stand at the same step
+                found = stack.evaluate()
+                for place, lane in enumerate(lanes):
+                    lane.tell(lane.route.evaluated({name: float(values[place]) for name, values in found.items()}))
+                yield from (lane.end() for lane in lanes if lane.route.is_over)
+                lanes = _kept(stack, lanes)
+                _pause(lab, lanes)
+
+
+class _Stackable:
+    """What a problem needs for its copies to be trained in one program."""
+
+    stack: Callable[[Sequence[Snapshot]], Stack]
+
+
+class _Lane:
+    """One training of a stack."""
+
+    def __init__(self, work: WorkHere, route: Route, stack: Stack, place: int) -> None:
+        self.work = work
+        self.route = route
+        self._stack = stack
+        self.moved_to(place)
+
+    def moved_to(self, place: int) -> None:
+        """Take another place in the stack."""
+        self.place = place
+        self.work.snapshot = functools.partial(self._stack.snapshot, place)
+
+    def tell(self, row: Row | None) -> None:
+        if row is not None:
+            self.work.take(row)
+
+    def end(self) -> Trial:
+        return self.work.ended(diverged=self.route.diverged, error=None, snapshot=self.work.snapshot)
+
+
+def _kept(stack: Stack, lanes: list[_Lane]) -> list[_Lane]:
+    """Let what has ended leave the stack."""
+    left = [lane for lane in lanes if not lane.route.is_over]
+    if left and len(left) < len(lanes):
+        stack.keep([lane.place for lane in left])
+        for place, lane in enumerate(left):
+            lane.moved_to(place)
+    return left
+
+
+def _pause(lab: Laboratory, lanes: list[_Lane]) -> None:
+    """Leave a checkpoint of all, where one is due."""
+    if lanes and lab.checkpoint_due():
+        began = time.perf_counter()
+        for lane in lanes:
+            lane.work.pause()
+        lab.pace.wrote(began)
+
+
+def _starts(lab: Laboratory, works: list[WorkHere]) -> list[Snapshot]:
+    if works[0].before is None:
+        lab.go_to_start(works[0])
+        return [lab.problem.snapshot()] * len(works)
+    return [lab.shelf.get(work.segment.trial, work.segment.first_step) for work in works]
+
+
+def _column(report: Mapping[str, Array], place: int) -> dict[str, Array]:
+    return {name: values[:, place] for name, values in report.items()}
+
+
+def together(lab: Laboratory, vectorized: Vectorized, start: Snapshot) -> Together | None:
+    """Return what trains a laboratory's segments in one program; None where they are trained one after another.
+
+    Where it would pay and cannot be done, the laboratory is warned with the reason.
+
+    Raises:
+        UnsupportedProblemError: It has to be, and cannot.
+    """
+    size: Dimensions | None = getattr(lab.problem, "dimensions", None)
+    if vectorized is False or (vectorized == "auto" and (lab.engine.has_workers or size is None or not pays(size))):
+        return None
+    obstacle = _obstacle(lab, start)
+    if obstacle is None:
+        return Together(lab, "asked for" if vectorized is True or size is None else f"auto: {_words(size)}")
+    if vectorized is True:
+        raise UnsupportedProblemError(
+            f'vectorized=True cannot be done here: {obstacle}. Pass vectorized="auto" or False, which train one '
+            f"learning rate after another."
+        )
+    lab.warnings.append(f"the learning rates were trained one after another, not in one program: {obstacle}")
+    return None
+
+
+def _obstacle(lab: Laboratory, start: Snapshot) -> str | None:
+    problem: Trainable = lab.problem
+    if lab.engine.has_workers:
+        return "the engine trains in other processes, one training in each"
+    if not hasattr(problem, "stack"):
+        return f"a {type(problem).__name__} does not know how to train several copies in one program"
+    try:
+        cast("_Stackable", problem).stack([start, start])
+    except UnsupportedProblemError as error:
+        return str(error).rstrip(".")
+    finally:
+        problem.restore(start)
+    return None
+
+
+def _words(size: Dimensions) -> str:
+    return f"{size.framework} on {size.device}, {size.num_parameters} parameters, {size.batch_samples:g} samples a step"
