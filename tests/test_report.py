@@ -75,7 +75,7 @@ def test_the_first_screen_says_the_answer_and_how_sure_it_is(tmp_path):
 
 def test_trials_come_by_learning_rate_each_with_its_diagnosis(tmp_path):
     page = write(_examples.recommendation(), tmp_path)
-    rates = [float(rate) for rate in re.findall(r'<tr data-rate="([^"]+)"', page)]
+    rates = [float(rate) for rate in re.findall(r'<tr data-pick="([^"]+)"', page)]
     assert rates == sorted(trial.learning_rate for trial in _examples.trials())
     words = words_of(page)
     for said in ("overfitting the validation loss fell until epoch 17", "CUDA out of memory", "Stop at epoch 17."):
@@ -221,7 +221,7 @@ def test_times_and_costs_are_written_as_people_say_them():
     ]
     plan = {"name": "cosine", "settings": {"warmup_fraction": 0.1, "num_epochs": None}}
     assert [_words.setting(it) for it in (plan, 1e-7, "loss", None, True)] == [
-        "cosine (warmup_fraction 0.1)", "1e-07", "loss", "null", "true",
+        "cosine (warmup_fraction 0.1)", "1e-07", "loss", "none", "true",
     ]  # fmt: skip
     better = SlowerCost(learning_rate=1e-3, value=0.1, cost=-0.01, more_epochs=0.2)
     assert "1e-3 costs no more" in str(_words.first_screen(_examples.recommendation(yours=better))["facts"])

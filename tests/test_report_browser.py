@@ -258,7 +258,7 @@ def test_the_open_page_follows_a_study_that_runs_is_killed_and_is_resumed(opened
     begun = [*PROGRAM, *ASKED, "--report", "report.html"]
     with subprocess.Popen(begun, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
-        while not (path.exists() and "<tr data-rate=" in path.read_text()) and time.monotonic() < deadline:
+        while not (path.exists() and "<tr data-pick=" in path.read_text()) and time.monotonic() < deadline:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.1)
         page = opened_file(path, viewport={"width": 900, "height": 500})

@@ -24,9 +24,16 @@ WIDTH = 640
 _PHONE = 300
 CALM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 """The states whose values an axis is fitted to."""
+STATES = {
+    TrialState.COMPLETE: (BLUE, "circle"),
+    TrialState.PRUNED: (GREY, "triangle-down"),
+    TrialState.DIVERGED: (VERMILLION, "cross"),
+    TrialState.FAILED: (PURPLE, "square"),
+    TrialState.RUNNING: (GREEN, "diamond"),
+}
 
 _PLAIN = "datum.value == 0 || (abs(datum.value) >= 0.001 && abs(datum.value) < 100000)"
-_NUMBER_LABEL = f"{_PLAIN} ? format(datum.value, '~f') : format(datum.value, '.3~e')"
+NUMBER_LABEL = f"{_PLAIN} ? format(datum.value, '~f') : format(datum.value, '.3~e')"
 RATE_LABEL = "datum.value < 0.1 ? format(datum.value, '.1~e') : format(datum.value, '.2~g')"
 
 
@@ -117,7 +124,7 @@ def values(shown: Iterable[float | None], calm: Iterable[float | None] = ()) -> 
     calm_ones = finite(calm)
     body = calm_ones if calm_ones.size else everything
     if not body.size:
-        return Domain(0.0, 1.0, {"domain": [0, 1]}, {"labelExpr": _NUMBER_LABEL}, "")
+        return Domain(0.0, 1.0, {"domain": [0, 1]}, {"labelExpr": NUMBER_LABEL}, "")
     low, high = float(body.min()), float(body.max())
     middle = float(np.median(body))
     typical = float(np.median(np.abs(body - middle))) or float(np.mean(np.abs(body - middle)))
@@ -125,12 +132,12 @@ def values(shown: Iterable[float | None], calm: Iterable[float | None] = ()) -> 
     if exploding:
         unit = 10.0 ** math.floor(math.log10(max(abs(middle), typical)))
         scale = {"type": "symlog", "constant": unit, "domain": [low, high], "nice": False}
-        axis = {"values": _far_ticks(low, high, unit), "labelExpr": _NUMBER_LABEL, "labelOverlap": True}
+        axis = {"values": _far_ticks(low, high, unit), "labelExpr": NUMBER_LABEL, "labelOverlap": True}
         notes = [f"logarithmic beyond ±{short(unit)}", *_beyond(everything, low, high)]
         return Domain(low, high, scale, axis, ", ".join(notes))
     margin = (high - low) * 0.05 or abs(high) * 0.05 or 0.5
     low, high = low - margin, high + margin
-    axis = {"labelExpr": _NUMBER_LABEL, "tickCount": 6}
+    axis = {"labelExpr": NUMBER_LABEL, "tickCount": 6}
     return Domain(
         low,
         high,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learnrate._numbers import rate, short
 from learnrate.errors import InvalidArgumentError
-from learnrate.results import Recommendation, Sweep
+from learnrate.results import Recommendation, Search, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,7 +61,7 @@ def _matters(name: str, value: Any) -> bool:
     return value is not None and (name, value) != ("warmup_fraction", 0.0)
 
 
-def plan_of(answer: Recommendation | Sweep) -> Plan | None:
+def plan_of(answer: Recommendation | Sweep | Search) -> Plan | None:
     """Return the schedule that a result was found with; None where the result does not say.
 
     Reads what `learnrate.schedules.describe` gives, and the same with the settings beside the name.
@@ -75,7 +76,7 @@ def plan_of(answer: Recommendation | Sweep) -> Plan | None:
     return Plan(str(described["name"]), settings, bool(described.get("custom", False)), answer.horizon)
 
 
-def lines_for(recommendation: Recommendation | Sweep, framework: str = "torch") -> str:
+def lines_for(recommendation: Recommendation | Sweep | Search, framework: str = "torch") -> str:
     """Return the lines that train with the answer: its learning rate, its schedule, its number of epochs.
 
     Of a function or a command the learning rate alone, since it makes its schedule itself. Else the framework's own
@@ -105,9 +106,27 @@ def lines_for(recommendation: Recommendation | Sweep, framework: str = "torch") 
     return "\n".join([*head, *_LINES[framework](plan)]) + "\n"
 
 
-def takes_one_rate(answer: Recommendation | Sweep) -> bool:
+def takes_one_rate(answer: Recommendation | Sweep | Search) -> bool:
     """Whether a function or a command was asked, which makes its schedule itself: it has no range test."""
     return isinstance(answer, Recommendation) and answer.range_test is None and not answer.schedule.get("custom")
+
+
+def lines_for_values(result: Search, framework: str | None = None) -> str:
+    """Return the lines that set a search's best hyperparameters; with a framework, those of its learning rate too."""
+    own = {name: value for name, value in (result.hyperparameters or {}).items() if name != "learning_rate"}
+    if all(name.isidentifier() for name in own):
+        lines = [f"{name} = {_literal(value)}" for name, value in own.items()]
+    else:
+        lines = ["hyperparameters = {", *(f"    {name!r}: {_literal(value)}," for name, value in own.items()), "}"]
+    if framework is not None:
+        return "\n".join([*lines, lines_for(result, framework)])
+    best = result.epochs
+    kept = "" if best is None or best >= result.horizon else f"  # at its best after {short(best)}: keep those weights"
+    return "\n".join([*lines, f"epochs = {result.horizon}{kept}"]) + "\n"
+
+
+def _literal(value: Any) -> str:
+    return short(value, 4) if isinstance(value, float) and math.isfinite(value) else repr(value)
 
 
 def _torch(plan: Plan) -> list[str]:

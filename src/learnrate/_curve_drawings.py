@@ -95,7 +95,8 @@ def curve_values(trials: Sequence[Trial], metric: str) -> Domain:
 def _epoch_channel(trials: Sequence[Trial]) -> Spec:
     last = max((float(trial.curve.epochs[-1]) for trial in trials if len(trial.curve)), default=1.0)
     scale = {"domain": [0, max(last, 1e-9)], "nice": False}
-    return {"field": "epoch", "type": "quantitative", "scale": scale, "axis": {"title": "epoch", "tickCount": 6}}
+    axis: Spec = {"title": "epoch", "tickCount": 6, "format": "~g"} | ({"tickMinStep": 1} if last >= 2 else {})
+    return {"field": "epoch", "type": "quantitative", "scale": scale, "axis": axis}
 
 
 def _part(*, legend: bool) -> Spec:
@@ -128,19 +129,59 @@ _LONE: Spec = {
 
 
 def overlay(
-    trials: Sequence[Trial], metric: str, *, rows: Rows | None = None, width: int | None = WIDTH, legend: bool = True
+    trials: Sequence[Trial],
+    metric: str,
+    *,
+    rows: Rows | None = None,
+    width: int | None = WIDTH,
+    legend: bool = True,
+    by: str = "rate",
 ) -> Spec:
     """Draw one metric's curves of all trials on one chart: validation solid, training dashed.
 
-    `rows` are drawn where they are given; else `curve_rows` are made.
+    `rows` are drawn where they are given; else `curve_rows` are made. `by` is what the reader picks: a "rate" or a
+    "trial".
     """
     base = parts(metric)[0]
     y = curve_values(trials, metric)
-    known = sorted({trial.learning_rate for trial in trials})
+    lines: Spec = {
+        "mark": {"type": "line", "clip": True, "strokeWidth": 1.8, "cursor": "pointer"},
+        "encoding": {
+            "strokeDash": _part(legend=legend),
+            "opacity": unpicked(by, otherwise=0.85 if len(trials) <= 50 else 0.4),
+        },
+    }
+    points: Spec = {**_LONE, "encoding": {"opacity": unpicked(by)}}
+    ended: Spec = {
+        "data": {"values": _breaks(trials, base, y)},
+        "mark": {"type": "point", "shape": "cross", "filled": True, "size": 70},
+        "encoding": {"opacity": unpicked(by), "tooltip": [*_TOOLTIP[:1], {"field": "what", "title": "state"}]},
+    }
+    spec: Spec = {
+        "params": [PICKED],
+        "data": {"values": curve_rows(trials, [base]) if rows is None else rows},
+        "transform": [y.nearby()],
+        "encoding": {
+            "x": _epoch_channel(trials),
+            "y": y.channel("shown", base),
+            "color": _rate_colour(trials),
+            "detail": {"field": "trial"},
+            "tooltip": _TOOLTIP if by == "rate" else [{"field": "trial", "title": "trial"}, *_TOOLTIP],
+        },
+        "layer": [lines, points, ended],
+    }
+    return titled(sized(spec, width, 300), f"{base}: validation and training")
+
+
+def _rate_colour(trials: Sequence[Trial]) -> Spec:
+    """Colour curves by their learning rate, where they have one."""
+    known = sorted({trial.learning_rate for trial in trials if math.isfinite(trial.learning_rate)})
+    if not known:
+        return {"value": BLUE}
     few = known if len(known) <= 10 else [known[round(i * (len(known) - 1) / 7)] for i in range(8)]
     domain = rates(known)
     ends = [known[0], known[-1]] if len(known) > 1 else [domain.low, domain.high]
-    colour: Spec = {
+    return {
         "field": "rate",
         "type": "quantitative",
         "title": "learning rate",
@@ -155,33 +196,6 @@ def overlay(
             "symbolOpacity": 1,
         },
     }
-    lines: Spec = {
-        "mark": {"type": "line", "clip": True, "strokeWidth": 1.8, "cursor": "pointer"},
-        "encoding": {
-            "strokeDash": _part(legend=legend),
-            "opacity": unpicked(otherwise=0.85 if len(trials) <= 50 else 0.4),
-        },
-    }
-    points: Spec = {**_LONE, "encoding": {"opacity": unpicked()}}
-    ended: Spec = {
-        "data": {"values": _breaks(trials, base, y)},
-        "mark": {"type": "point", "shape": "cross", "filled": True, "size": 70},
-        "encoding": {"opacity": unpicked(), "tooltip": [*_TOOLTIP[:1], {"field": "what", "title": "state"}]},
-    }
-    spec: Spec = {
-        "params": [PICKED],
-        "data": {"values": curve_rows(trials, [base]) if rows is None else rows},
-        "transform": [y.nearby()],
-        "encoding": {
-            "x": _epoch_channel(trials),
-            "y": y.channel("shown", base),
-            "color": colour,
-            "detail": {"field": "trial"},
-            "tooltip": _TOOLTIP,
-        },
-        "layer": [lines, points, ended],
-    }
-    return titled(sized(spec, width, 300), f"{base}: validation and training")
 
 
 def _breaks(trials: Sequence[Trial], base: str, y: Domain) -> Rows:
@@ -195,7 +209,7 @@ def _breaks(trials: Sequence[Trial], base: str, y: Domain) -> Rows:
         seen = np.flatnonzero(np.isfinite(curve))
         if seen.size:
             at = {"epoch": float(trial.curve.epochs[seen[-1]]), "shown": y.within(float(curve[seen[-1]]), y.high)}
-            rows.append({"trial": trial.number, "rate": trial.learning_rate, "what": "diverged", **at})
+            rows.append({"trial": trial.number, "rate": _known(trial.learning_rate), "what": "diverged", **at})
     return rows
 
 

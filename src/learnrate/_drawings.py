@@ -20,6 +20,7 @@ from learnrate._axes import (
     PICKED,
     PURPLE,
     RATE_LABEL,
+    STATES,
     VERMILLION,
     WIDTH,
     Domain,
@@ -37,7 +38,7 @@ from learnrate._axes import (
     values,
 )
 from learnrate._numbers import rate, short
-from learnrate.results import Recommendation, Response, Sweep, TrialState
+from learnrate.results import Recommendation, Response, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,14 +48,6 @@ if TYPE_CHECKING:
 
 _COARSER = 3.0
 """How many times as wide, on the log axis, a step is not compared with the next one."""
-
-_STATES = {
-    TrialState.COMPLETE: (BLUE, "circle"),
-    TrialState.PRUNED: (GREY, "triangle-down"),
-    TrialState.DIVERGED: (VERMILLION, "cross"),
-    TrialState.FAILED: (PURPLE, "square"),
-    TrialState.RUNNING: (GREEN, "diamond"),
-}
 
 
 def response(answer: Recommendation | Sweep, *, width: int | None = WIDTH) -> Spec:
@@ -144,9 +137,9 @@ def _points(answer: Recommendation | Sweep, x: Domain, y: Domain) -> Spec:
         for trial in answer.trials
         if trial.learning_rate > 0
     ]
-    present = [state for state in _STATES if any(trial.state is state for trial in answer.trials)]
+    present = [state for state in STATES if any(trial.state is state for trial in answer.trials)]
     names = [state.value for state in present]
-    colours, shapes = [_STATES[state][0] for state in present], [_STATES[state][1] for state in present]
+    colours, shapes = [STATES[state][0] for state in present], [STATES[state][1] for state in present]
     # Titles of tooltips become part of an expression, without escapes: none may be a name of the user's.
     tooltip = [("words", "learning rate"), ("value", "value"), ("state", "state"), ("epochs", "epochs trained")]
     tooltip += [("stage", "stage"), ("trial", "trial")]
@@ -319,7 +312,7 @@ def schedule(rates_by_step: Array, *, epochs: float | None = None, width: int | 
     x: Spec = {
         "field": "at",
         "type": "quantitative",
-        "axis": {"title": unit, "tickCount": 6},
+        "axis": {"title": unit, "tickCount": 6, "format": "~g"} | ({"tickMinStep": 1} if length >= 2 else {}),
         "scale": {"domain": [0, length], "nice": False},
     }
     line: Spec = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from learnrate._axes import places
 from learnrate._numbers import rate, short
+from learnrate._search_words import point_words
 from learnrate._tally import Tally
 from learnrate._words import duration
 from learnrate.results import Trial, TrialState
@@ -65,7 +66,11 @@ class PlainLines:
 
 def best_words(tally: Tally) -> str:
     """Say, after something else, which learning rate is the best so far; nothing while there is none."""
-    return "" if tally.best is None else f"; best so far {rate(tally.best.learning_rate)}"
+    best = tally.best
+    if best is None:
+        return ""
+    name = tally.metric if is_point(best) else ""
+    return f"; best so far {name} {short(best.value, 3)}" if name else f"; best so far {rate(best.learning_rate)}"
 
 
 def spent_words(tally: Tally) -> str:
@@ -100,12 +105,24 @@ def described(trial: Trial, metric: str) -> str:
     name = metric if metric in trial.curve.metrics else "loss"
     value = "" if trial.value is None else f"{name} {short(trial.value, 3)}, "
     done = f"{short(trial.epochs, 2)} epoch{'' if trial.epochs == 1 else 's'}"
-    head = f"learning rate {rate(trial.learning_rate)}: "
+    head = f"{told(trial)}: "
     if trial.state is TrialState.RUNNING:
         return f"{head}{value}{short(trial.epochs, 2)} of {short(trial.horizon, 2)} epochs"
     if trial.state in (TrialState.DIVERGED, TrialState.FAILED):
         return f"{head}{trial.state.value} after {done}"
     return f"{head}{value}{done}"
+
+
+def told(trial: Trial) -> str:
+    """Name a trial: by its learning rate or, in a search, by its number and all that it was trained with."""
+    if is_point(trial):
+        return f"trial {trial.number}, {point_words(trial)}"
+    return f"learning rate {rate(trial.learning_rate)}"
+
+
+def is_point(trial: Trial) -> bool:
+    """Return whether a trial is a point of a search, with hyperparameters beside the learning rate or without one."""
+    return set(trial.hyperparameters) != {"learning_rate"}
 
 
 def sparkline(trial: Trial, metric: str, width: int = 16) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import threading
 import time
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from learnrate import _page, _report
+from learnrate._lines import is_point
 from learnrate._tally import AtWork, Tally
-from learnrate.results import Sweep, Trial, Verdict
+from learnrate.results import Search, Sweep, Trial, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +128,7 @@ class _Sheet:
         self._text = ""
         self._beaten = 0.0
 
-    def write(self, shown: Sweep, at_work: AtWork) -> None:
+    def write(self, shown: Sweep | Search, at_work: AtWork) -> None:
         self._text = _report.render(shown, at_work=at_work, mark=self._mark)
         self._beaten = -BEAT
         self.beat()
@@ -143,27 +145,32 @@ def resume_command(study: str | Path) -> str:
     return f"learnrate resume {shlex.quote(str(study))}"
 
 
-def so_far(trials: list[Trial], metric: str, mode: Mode, epochs: int | None, seconds: float) -> Sweep:
-    """Return trials in the middle of the work as a sweep, whose best is the best so far."""
+def so_far(trials: list[Trial], metric: str, mode: Mode, epochs: int | None, seconds: float) -> Sweep | Search:
+    """Return trials in the middle of the work as a sweep or a search, whose best is the best so far."""
     from learnrate._sweep import best_trial
 
     known = sorted((trial for trial in trials if trial.number >= 0), key=lambda trial: trial.number)
     best = best_trial(known, mode)
     epoch = None if best is None else best.curve.best(metric, mode) if metric in best.curve.metrics else None
-    return Sweep(
-        trials=known,
-        metric=metric,
-        mode=mode,
-        learning_rate=None if best is None else best.learning_rate,
-        value=None if best is None else best.value,
-        epochs=None if epoch is None else epoch.epoch,
-        horizon=epochs or max((round(trial.horizon) for trial in known), default=1) or 1,
-        untrained=None,
-        verdict=Verdict.FOUND,
-        cost=0.0,
-        seed=known[0].seed if known else 0,
-        seconds=seconds,
-    )
+    rate = None if best is None or math.isnan(best.learning_rate) else best.learning_rate
+    both: dict[str, Any] = {
+        "trials": known,
+        "metric": metric,
+        "mode": mode,
+        "learning_rate": rate,
+        "value": None if best is None else best.value,
+        "epochs": None if epoch is None else epoch.epoch,
+        "horizon": epochs or max((round(trial.horizon) for trial in known), default=1) or 1,
+        "verdict": Verdict.FOUND,
+        "cost": 0.0,
+        "seed": known[0].seed if known else 0,
+        "seconds": seconds,
+    }
+    if any(is_point(trial) for trial in known):
+        values = None if best is None else dict(best.hyperparameters)
+        error = None if best is None else best.standard_error
+        return Search(**both, hyperparameters=values, standard_error=error, importance={}, order=[], budget=None)
+    return Sweep(**both, untrained=None)
 
 
 def write_standing(study: Study, path: Path, *, state: str | None = None) -> bool:

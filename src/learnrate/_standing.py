@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def standing_of(study: Study) -> Standing:
         verb=study.verb,
         finished=study.result() is not None,
         trials=dict(Counter(trial.state.value for trial in trials)),
-        learning_rate=None if best is None else best.learning_rate,
+        learning_rate=None if best is None else _known(best.learning_rate),
         value=None if best is None or isinstance(best, RangeTest) else best.value,
         metric=settings.get("metric", "loss"),
         spent=done / settings.get("epochs", 1) if result is None else result.cost,
@@ -71,6 +72,10 @@ def standing_of(study: Study) -> Standing:
         at_work=study.holder(),
         best_so_far=best_so_far(trials, settings),
     )
+
+
+def _known(number: float | None) -> float | None:
+    return None if number is None or math.isnan(number) else number
 
 
 def best_so_far(trials: list[Trial], settings: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from learnrate import _code, _drawings
 from learnrate._numbers import percent, rate, short
-from learnrate.results import RangeTest, Recommendation, Sweep, TrialState, Verdict
+from learnrate.results import RangeTest, Recommendation, Search, Sweep, TrialState, Verdict
 
 if TYPE_CHECKING:
     from learnrate._tally import AtWork
@@ -42,11 +42,20 @@ def setting(value: Any) -> str:
     """Return a setting's value as text."""
     if isinstance(value, float):
         return f"{value:.6g}"
+    if value is None:
+        return "none"
     if isinstance(value, dict):
         held = cast("dict[str, Any]", value)
+        if "kind" in held:
+            inside = held.get("values") or [it for key, it in held.items() if key not in ("kind", "log")]
+            log = ["log"] if held.get("log") else []
+            return f"{held['kind']}({', '.join([*(setting(it) for it in inside), *log])})"
         inner: Any = held.get("settings", {key: it for key, it in held.items() if key != "name"})
         words = ", ".join(f"{key} {setting(it)}" for key, it in inner.items() if it is not None)
         return f"{held['name']} ({words})" if held.get("name") and words else str(held.get("name") or words)
+    if isinstance(value, list | tuple):
+        held_list = cast("list[Any]", value)
+        return ("; " if any(isinstance(it, list) for it in held_list) else ", ").join(setting(it) for it in held_list)
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
@@ -110,7 +119,7 @@ def screen_at_work(result: Recommendation | Sweep | RangeTest, at_work: AtWork) 
         facts.append(("Left", f"{duration(at_work.seconds_left)} at most"))
     lede = "No training has ended well so far."
     if isinstance(result, Sweep) and known is not None:
-        when = "" if result.epochs is None else f" after {short(result.epochs)} of {_epochs(result.horizon)}"
+        when = "" if result.epochs is None else f" after {short(result.epochs)} of {epochs_words(result.horizon)}"
         lede = f"Its {result.metric} reached {short(result.value, 3)}{when}. This is not the answer yet."
     return {"kind": f"{verb}, not finished", "headline": headline, "lede": lede, "facts": facts, "caution": None}
 
@@ -126,12 +135,12 @@ def _lede(result: Recommendation | Sweep | RangeTest) -> str:
     if isinstance(result, RangeTest):
         return "Found by raising the learning rate step by step: a place to start from, not yet a trained model."
     reached = f"{result.metric} reached {short(result.value, 3)}"
-    when = "" if result.epochs is None else f" after {short(result.epochs)} of {_epochs(result.horizon)}"
-    used = [words for words in (_with_schedule(result), f"for {_epochs(result.horizon)}") if words]
+    when = "" if result.epochs is None else f" after {short(result.epochs)} of {epochs_words(result.horizon)}"
+    used = [words for words in (_with_schedule(result), f"for {epochs_words(result.horizon)}") if words]
     return capital(f"{', '.join(used)}. ") + f"Its {reached}{when}."
 
 
-def _with_schedule(result: Recommendation | Sweep) -> str:
+def _with_schedule(result: Recommendation | Sweep | Search) -> str:
     plan = _code.plan_of(result)
     if plan is None:
         return ""
@@ -142,7 +151,7 @@ def _with_schedule(result: Recommendation | Sweep) -> str:
     return f"as the peak of a {name} schedule{warmed}"
 
 
-def _epochs(count: float) -> str:
+def epochs_words(count: float) -> str:
     return f"{count:g} epoch" if count == 1 else f"{count:g} epochs"
 
 
@@ -160,7 +169,7 @@ def _recommendation_facts(answer: Recommendation) -> list[tuple[str, str | list[
         facts.append(("Yours", _cost(answer.yours, answer)))
     sure = "" if answer.verdict is not Verdict.FOUND else f"{capital(answer.verdict.message)}. "
     facts.append(("How sure", sure + _trainings(answer)))
-    spent = f"{answer.cost:.1f} training runs of {_epochs(answer.horizon)}, the winner's own included"
+    spent = f"{answer.cost:.1f} training runs of {epochs_words(answer.horizon)}, the winner's own included"
     facts.append(("What it cost", f"{spent}; {answer.budget:.1f} were allowed. {duration(answer.seconds)}."))
     return facts
 
@@ -168,7 +177,7 @@ def _recommendation_facts(answer: Recommendation) -> list[tuple[str, str | list[
 def _cost(cost: SlowerCost, answer: Recommendation) -> str:
     share = "no more" if cost.cost <= 0 else f"{percent(cost.cost)} more"
     more = cost.more_epochs
-    epochs = "" if more is None or more < 0.5 else f", or {_epochs(round(more))} more for the same {answer.metric}"
+    epochs = "" if more is None or more < 0.5 else f", or {epochs_words(round(more))} more for the same {answer.metric}"
     return f"{rate(cost.learning_rate)} costs {share}{epochs}"
 
 
@@ -181,7 +190,7 @@ def _trainings(result: Recommendation | Sweep) -> str:
     done = [trial for trial in result.trials if trial.state is TrialState.COMPLETE]
     whole = sum(trial.epochs >= result.horizon for trial in done)
     noun = "training" if count == 1 else "trainings"
-    return f"{count} {noun} ({kinds}), {whole} of them over all {_epochs(result.horizon)}."
+    return f"{count} {noun} ({kinds}), {whole} of them over all {epochs_words(result.horizon)}."
 
 
 def _sweep_facts(result: Sweep) -> list[tuple[str, str | list[str]]]:
@@ -193,7 +202,7 @@ def _sweep_facts(result: Sweep) -> list[tuple[str, str | list[str]]]:
         facts.append(("Untrained", f"{result.metric} {short(result.untrained, 3)} before training"))
     sure = "" if result.verdict is not Verdict.FOUND else f"{capital(result.verdict.message)}. "
     facts.append(("How sure", sure + _trainings(result)))
-    spent = f"{result.cost:.1f} training runs of {_epochs(result.horizon)}"
+    spent = f"{result.cost:.1f} training runs of {epochs_words(result.horizon)}"
     return [*facts, ("What it cost", f"{spent}. {duration(result.seconds)}.")]
 
 
@@ -229,7 +238,7 @@ def response_section(result: Recommendation | Sweep) -> dict[str, Any]:
     }
 
 
-def curves_section(result: Recommendation | Sweep) -> dict[str, Any]:
+def curves_section(result: Recommendation | Sweep | Search) -> dict[str, Any]:
     """Return heading, caption and alternative text of the learning curves."""
     return {
         "id": "curves",
@@ -256,13 +265,13 @@ def range_test_section(test: RangeTest) -> dict[str, Any]:
     }
 
 
-def schedule_section(result: Recommendation | Sweep) -> dict[str, Any]:
+def schedule_section(result: Recommendation | Sweep | Search) -> dict[str, Any]:
     """Return heading, caption and alternative text of the schedule."""
     words = capital(_with_schedule(result))
     return {
         "id": "schedule",
         "title": "Schedule",
-        "caption": f"{words}, over {_epochs(result.horizon)}.",
+        "caption": f"{words}, over {epochs_words(result.horizon)}.",
         "views": ["schedule"],
-        "alt": [f"The learning rate over {_epochs(result.horizon)}: {words}."],
+        "alt": [f"The learning rate over {epochs_words(result.horizon)}: {words}."],
     }

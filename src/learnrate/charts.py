@@ -136,17 +136,17 @@ def sweep(result: Sweep) -> Column:
 
 
 def search(result: Search) -> Column:
-    """Draw a search: the importance of each hyperparameter where it is known, and the metric against each.
+    """Draw a search: what matters most where that is known, the metric against each hyperparameter, and all together.
 
     Raises:
         InvalidArgumentError: If no trial ended well: there is nothing to draw.
     """
-    specs = [_search_drawings.importance(result)] if result.importance else []
-    specs += _search_drawings.slices(result)
-    if not specs:
+    if not any(trial.value is not None for trial in result.trials):
         msg = "no trial of the search ended well, so there is nothing to draw; its trials say why: result.trials"
         raise InvalidArgumentError(msg)
-    return _column(specs)
+    importance = [_search_drawings.importance(result)] if result.importance else []
+    slices = {"concat": _search_drawings.slices(result, width=_axes.WIDTH // 2 - 50), "columns": 2}
+    return _column([*importance, slices, _search_drawings.parallel(result)])
 
 
 def response(answer: Recommendation | Sweep) -> Layers:
