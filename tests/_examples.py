@@ -14,6 +14,7 @@ from learnrate.results import (
     RangeTest,
     Recommendation,
     Response,
+    Search,
     SlowerCost,
     Sweep,
     Trial,
@@ -164,3 +165,53 @@ def sweep(**fields):
         "settings": {"epochs": 20},
     }
     return Sweep(**(settings | fields))
+
+
+OPTIMIZERS = ("sgd", "adam", None)
+
+
+def searched(number, **fields):
+    """A trial of a search: the smaller its number, the better."""
+    values = {
+        "learning_rate": 10.0 ** (-1 - number % 4),
+        "width": 16 * (1 + number),
+        "optimizer": OPTIMIZERS[number % 3],
+    }
+    value = 0.1 + 0.05 * number
+    return trial(number, BEST, **({"hyperparameters": values, "value": value, "diagnosis": None, "epochs": 6} | fields))
+
+
+def search(**fields):
+    trials = [searched(number) for number in range(12)]
+    trials[10] = searched(10, state=TrialState.DIVERGED, value=None)
+    trials[11] = searched(11, state=TrialState.FAILED, value=None, error="CUDA out of memory")
+    settings = {
+        "hyperparameters": trials[0].hyperparameters,
+        "learning_rate": 0.1,
+        "value": trials[0].value,
+        "standard_error": None,
+        "epochs": 5.0,
+        "horizon": 6,
+        "metric": "val_loss",
+        "mode": "min",
+        "trials": trials,
+        "importance": {"learning_rate": 0.72, "width": 0.25, "optimizer": 0.03},
+        "order": [["learning_rate", "width", "optimizer"]],
+        "verdict": Verdict.FOUND,
+        "cost": 11.5,
+        "budget": 12.0,
+        "seed": 0,
+        "seconds": 61.0,
+        "settings": {
+            "space": {
+                "learning_rate": {"kind": "log_uniform", "low": 1e-4, "high": 0.1},
+                "width": {"kind": "integers", "low": 16, "high": 256, "log": True},
+                "optimizer": {"kind": "choice", "values": list(OPTIMIZERS)},
+            },
+            "schedule": {"name": "cosine", "settings": {"warmup_fraction": 0.1}},
+            "epochs": 6,
+            "sampler": "tpe",
+            "budget": None,
+        },
+    }
+    return Search(**(settings | fields))

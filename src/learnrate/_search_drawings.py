@@ -72,14 +72,12 @@ def dimensions(result: Search) -> list[Dimension]:
         held = [trial.hyperparameters[name] for trial in result.trials if name in trial.hyperparameters]
         described: dict[str, Any] = result.settings.get("space", {}).get(name, {})
         numbers = [float(value) for value in held if _is_number(value)]
-        if (
-            len(numbers) < len(held)
-            or not numbers
-            or (described.get("kind") == "choice" and len(set(numbers)) < _USUAL)
-        ):
-            ordered = sorted(set(numbers)) if len(numbers) == len(held) else held
-            labels = list(dict.fromkeys(value_words(value) for value in _as_held(ordered, held)))
-            found.append(Dimension(name, labels, 0.0, 1.0, log=False))
+        few = described.get("kind") == "choice" and len(set(numbers)) < _USUAL
+        if len(numbers) < len(held) or not numbers or few:
+            ordered = sorted(held) if len(numbers) == len(held) else [*described.get("values", []), *held]
+            tried = {value_words(value) for value in held}
+            labels = dict.fromkeys(words for words in map(value_words, ordered) if words in tried)
+            found.append(Dimension(name, list(labels), 0.0, 1.0, log=False))
             continue
         low, high = float(described.get("low", min(numbers))), float(described.get("high", max(numbers)))
         low, high = min(low, *numbers), max(high, *numbers)
@@ -87,12 +85,6 @@ def dimensions(result: Search) -> list[Dimension]:
         log = low > 0 and (scaled or ("kind" not in described and high > _WIDE * low))
         found.append(Dimension(name, [], low, high, log))
     return found
-
-
-def _as_held(ordered: Sequence[Any], held: Sequence[Any]) -> list[Any]:
-    """Return values as the trials have them: a whole number stays one."""
-    return [next(one for one in held if one == value and type(one) is not bool) if value in held else value
-            for value in ordered]  # fmt: skip  # two lines are enough
 
 
 def _is_number(value: Any) -> bool:
