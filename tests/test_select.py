@@ -81,6 +81,16 @@ def test_short_trainings_beyond_the_best_bracket_where_training_breaks(curvature
     assert problem.cliff / 2 <= answer.largest_stable_learning_rate <= problem.cliff * 2
 
 
+def test_trainings_at_the_edge_say_nothing_about_what_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = QuadraticTrainable(steps_per_epoch=40)
+    answer = select(problem, epochs=12)
+    assert [trial for trial in answer.trials if trial.stage == "edge" and trial.epochs < 1]
+    monkeypatch.setattr("learnrate._policy.MOST_AT_THE_EDGE", 0)
+    without = select(problem, epochs=12)
+    assert answer.interval == without.interval
+    assert answer.slower_costs == without.slower_costs
+
+
 def test_no_training_goes_to_the_edge_where_the_budget_is_spent() -> None:
     answer = select(QuadraticTrainable(), epochs=20, budget=1.0)
     assert not [trial for trial in answer.trials if trial.stage == "edge"]

@@ -69,14 +69,14 @@ def fit_response(lab: Laboratory, policy: Policy, winner: Trial) -> Bowl:
 
     On the slow side progress depends on the sum of the learning rates, to a power, so what a rate has reached when
     the sum is a tenth of the whole tells what a slower rate reaches in full length. On the fast side the trainings
-    that were left at a rung show how much worse than that rung's best they are; as the best rate falls with the
+    that were left on the way show how much worse than the best they were there; as the best rate falls with the
     horizon, so does the whole side.
     """
     center = math.log10(winner.learning_rate)
     sign = 1 if lab.mode == "min" else -1
     losses = {trial.number: sign * best_so_far(trial, lab.metric, lab.mode) for trial in lab.trials}
     points = [(center, float(losses[winner.number][-1])), *_slower_points(lab, winner, losses[winner.number])]
-    points += _faster_points(lab, center, points[0][1], losses)
+    points += _faster_points(lab, winner, losses)
     untrained = None if lab.untrained_value is None else sign * lab.untrained_value
     return fit_bowl(points, bottom=center, untrained=untrained, cliff=policy.cliff, noise=noise_of(lab, winner))
 
@@ -121,18 +121,19 @@ def _slower_points(lab: Laboratory, winner: Trial, losses: Array) -> list[tuple[
     return [(float(a), float(b)) for a, b in zip(x, losses, strict=True) if a < center and math.isfinite(b)]
 
 
-def _faster_points(lab: Laboratory, center: float, best: float, losses: dict[int, Array]) -> list[tuple[float, float]]:
+def _faster_points(lab: Laboratory, winner: Trial, losses: dict[int, Array]) -> list[tuple[float, float]]:
+    """Compare with the winner and the others at the last epoch at which both were seen."""
     points: list[tuple[float, float]] = []
     for trial in lab.trials:
-        if not held(trial, lab):
+        common = winner.curve.epochs[winner.curve.epochs <= trial.epochs + 1e-9]
+        if not (held(trial, lab) and len(common)):
             continue
-        epoch = float(trial.curve.epochs[-1])
+        epoch = float(common[-1])
         x = _log_rate(trial) + DRIFT * math.log10(epoch / lab.epochs)
-        others = [other for other in lab.trials if other is not trial and held(other, lab)]
-        rung = [_reached(other, losses[other.number], epoch) for other in others]
-        if x > center and math.isfinite(min(rung, default=math.inf)):
-            reached = float(losses[trial.number][-1])
-            points.append((x, best + max(reached - min(rung), 0.0)))
+        rung = [_reached(other, losses[other.number], epoch) for other in lab.trials if held(other, lab)]
+        behind = _reached(trial, losses[trial.number], epoch) - min(rung)
+        if x > _log_rate(winner) and math.isfinite(behind):
+            points.append((x, float(losses[winner.number][-1]) + behind))
     return points
 
 
