@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import itertools
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from learnrate._space import Choice, did_you_mean
 from learnrate.errors import InvalidArgumentError, MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
+    import numpy.typing as npt
     import optuna
 
     from learnrate._space import Space
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 SamplerName = Literal["tpe", "gp", "random", "qmc", "grid"]
 Point = dict[str, Any]
+Key = tuple[float, ...]
+_T = TypeVar("_T")
 
 STARTUP = 10
 """Points that fill the space evenly before a model of it is made."""
@@ -74,9 +77,15 @@ class Sampler:
         self._seed = seed
         self._mode: Mode = mode
         self._memory: _Memory | None = None
-        self._keys: list[tuple[float, ...]] = []
-        self._tried: set[tuple[float, ...]] = set()
-        self._running: dict[int, tuple[Mapping[str, Any], tuple[float, ...]]] = {}
+        self._keys: list[Key] = []
+        self._tried: set[Key] = set()
+        self._running: dict[int, Mapping[str, Any]] = {}
+        self._broke = _Growing[Told](lambda one: one.value is None, bool)
+        logs = [name for name in space if getattr(space[name], "log", False)]
+        self._columns = _Growing[Key](
+            lambda key: [np.log(value) if name in logs else value for name, value in zip(space, key, strict=True)],
+            float,
+        )
 
     def ask(self, number: int, told: Sequence[Told], pending: Sequence[Mapping[str, Any]] = ()) -> Point | None:
         """Return the next point, None where all have been tried.
@@ -84,7 +93,7 @@ class Sampler:
         Args:
             number: The trial's number, from 0.
             told: What is known, in the order of the trials: what was told before, and maybe more.
-            pending: Points that are being tried.
+            pending: Points that are being tried, in the order in which they began.
         """
         space = self._space
         tried = self._tried_so_far(told, pending)
@@ -98,29 +107,30 @@ class Sampler:
                 return point
         return self._untried(number, tried)
 
-    def _tried_so_far(self, told: Sequence[Told], pending: Sequence[Mapping[str, Any]]) -> set[tuple[float, ...]]:
+    def _tried_so_far(self, told: Sequence[Told], pending: Sequence[Mapping[str, Any]]) -> set[Key]:
         """Return the keys of all points; only those are made that are new since the last call."""
         keys = [self._space.key(one.point) for one in told[len(self._keys) :]]
         self._keys += keys
-        known = self._running
-        self._running = {id(point): known.get(id(point)) or (point, self._space.key(point)) for point in pending}
         self._tried.update(keys)
-        self._tried.update(key for _, key in self._running.values())  # what is tried will be told
+        if len(self._running) > 2 * len(pending) + STARTUP:
+            self._running.clear()
+        for point in reversed(pending):
+            if self._running.get(id(point)) is point:
+                break  # those before it were pending then
+            self._running[id(point)] = point
+            self._tried.add(self._space.key(point))  # what is tried will be told
         return self._tried
 
     def _breaks(self, point: Point, told: Sequence[Told]) -> bool:
         """Return whether, seen along some parameter, all that was tried closest to a point broke."""
         if len(told) < STARTUP:
             return False
-        broke = np.array([one.value is None for one in told])
-        if broke.sum() < CLOSEST:
+        broke = self._broke.all_of(told)
+        if np.count_nonzero(broke) < CLOSEST:
             return False
-        known, here = np.array(self._keys), np.array(self._space.key(point))
+        known, here = self._columns.all_of(self._keys), self._columns.made(self._space.key(point))
         for column, name in enumerate(self._space):
-            values, place = known[:, column], here[column]
-            if getattr(self._space[name], "log", False):
-                values, place = np.log(values), np.log(place)
-            distance = np.abs(values - place)
+            distance = np.abs(known[:, column] - here[column])
             closest = np.argpartition(distance, CLOSEST - 1)[:CLOSEST]
             if isinstance(self._space[name], Choice) and distance[closest].any():
                 continue  # other choices are no neighbours
@@ -140,7 +150,7 @@ class Sampler:
         sequence = qmc.Sobol(len(self._space), scramble=True, rng=np.random.default_rng([self._seed]))
         return self._space.at(sequence.fast_forward(number).random(1)[0] if number else sequence.random(1)[0])
 
-    def _untried(self, number: int, tried: set[tuple[float, ...]]) -> Point:
+    def _untried(self, number: int, tried: set[Key]) -> Point:
         """Return a point at random among those that are left."""
         space, generator = self._space, np.random.default_rng([self._seed, number, ATTEMPTS])
         if space.size <= 100_000:
@@ -168,6 +178,37 @@ class Sampler:
                 found = sampler.sample_relative(study, now, self._memory.distributions)
             study.tell(asked, state=optuna.trial.TrialState.FAIL)  # what comes of it is told as another trial
         return {name: self._space[name].value(found[name]) for name in self._space}
+
+
+class _Growing(Generic[_T]):
+    """An array made of a list that grows; what was there before is made again only where it has changed.
+
+    Args:
+        made: Makes a row of an entry.
+        kind: Of the array.
+    """
+
+    def __init__(self, made: Callable[[_T], Any], kind: type) -> None:
+        self.made = made
+        self._kind = kind
+        self._seen: list[_T] = []
+        self._rows: npt.NDArray[Any] | None = None
+
+    def all_of(self, entries: Sequence[_T]) -> npt.NDArray[Any]:
+        """Return a row for each entry."""
+        kept = len(self._seen)
+        if self._rows is None or list(entries[:kept]) != self._seen:
+            self._seen, self._rows, kept = list(entries), np.array([self.made(one) for one in entries], self._kind), 0
+            return self._rows
+        new = entries[kept:]
+        if len(entries) > len(self._rows):  # by half more each time, so that growing costs little
+            room = np.empty((len(entries) * 3 // 2, *self._rows.shape[1:]), self._kind)
+            room[:kept] = self._rows[:kept]
+            self._rows = room
+        for place, one in enumerate(new, kept):
+            self._rows[place] = self.made(one)
+        self._seen += new
+        return self._rows[: len(entries)]
 
 
 def check_sampler(name: Any, space: Space) -> None:
