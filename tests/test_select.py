@@ -12,10 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnrate import schedules
+from learnrate._conclusion import best_so_far, faster_points
+from learnrate._laboratory import Laboratory
 from learnrate._select import select
 from learnrate._sweep import sweep
+from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, UnknownMetricError, UnsupportedProblemError
-from learnrate.results import Recommendation, TrialState, Verdict
+from learnrate.results import Recommendation, Trial, TrialState, Verdict
+from learnrate.schedules import constant
 from learnrate.testing import QuadraticTrainable
 
 
@@ -81,14 +85,30 @@ def test_short_trainings_beyond_the_best_bracket_where_training_breaks(curvature
     assert problem.cliff / 2 <= answer.largest_stable_learning_rate <= problem.cliff * 2
 
 
-def test_trainings_at_the_edge_say_nothing_about_what_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = QuadraticTrainable(steps_per_epoch=40)
-    answer = select(problem, epochs=12)
-    assert [trial for trial in answer.trials if trial.stage == "edge" and trial.epochs < 1]
-    monkeypatch.setattr("learnrate._policy.MOST_AT_THE_EDGE", 0)
-    without = select(problem, epochs=12)
-    assert answer.interval == without.interval
-    assert answer.slower_costs == without.slower_costs
+def test_the_fast_side_is_read_only_where_the_winner_was_seen_too() -> None:
+    def trial(number: int, rate: float, rows: list[tuple[float, float]]) -> Trial:
+        curve = LearningCurve.from_rows([(epoch, {"val_loss": loss}) for epoch, loss in rows])
+        return Trial(
+            number=number,
+            hyperparameters={"learning_rate": rate},
+            state=TrialState.COMPLETE,
+            curve=curve,
+            value=rows[-1][1],
+            seed=0,
+            seconds=0.0,
+            epochs=rows[-1][0],
+        )
+
+    winner = trial(0, 1e-3, [(1, 0.5), (2, 0.4), (12, 0.2)])
+    beside = trial(1, 1e-2, [(1, 0.6), (1.5, 0.5)])  # a tenth behind at epoch 1, the last that both have
+    edge = [trial(2, 0.05, [(0.75, 0.6)]), trial(3, 0.1, [(0.75, 1.6)])]
+    problem = QuadraticTrainable()
+    with Laboratory(problem, epochs=12, schedule=constant, metric="val_loss", mode="min", seed=0) as lab:
+        lab.trials = [winner, beside, *edge]
+        lab.untrained = {"val_loss": 2.3}
+        points = faster_points(lab, winner, {one.number: best_so_far(one, "val_loss", "min") for one in lab.trials})
+    assert len(points) == 1
+    assert points[0][1] == pytest.approx(0.3)
 
 
 def test_no_training_goes_to_the_edge_where_the_budget_is_spent() -> None:

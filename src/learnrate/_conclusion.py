@@ -76,7 +76,7 @@ def fit_response(lab: Laboratory, policy: Policy, winner: Trial) -> Bowl:
     sign = 1 if lab.mode == "min" else -1
     losses = {trial.number: sign * best_so_far(trial, lab.metric, lab.mode) for trial in lab.trials}
     points = [(center, float(losses[winner.number][-1])), *_slower_points(lab, winner, losses[winner.number])]
-    points += _faster_points(lab, winner, losses)
+    points += faster_points(lab, winner, losses)
     untrained = None if lab.untrained_value is None else sign * lab.untrained_value
     return fit_bowl(points, bottom=center, untrained=untrained, cliff=policy.cliff, noise=noise_of(lab, winner))
 
@@ -121,7 +121,7 @@ def _slower_points(lab: Laboratory, winner: Trial, losses: Array) -> list[tuple[
     return [(float(a), float(b)) for a, b in zip(x, losses, strict=True) if a < center and math.isfinite(b)]
 
 
-def _faster_points(lab: Laboratory, winner: Trial, losses: dict[int, Array]) -> list[tuple[float, float]]:
+def faster_points(lab: Laboratory, winner: Trial, losses: dict[int, Array]) -> list[tuple[float, float]]:
     """Compare with the winner and the others at the last epoch at which both were seen."""
     points: list[tuple[float, float]] = []
     for trial in lab.trials:
