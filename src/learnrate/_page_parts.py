@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from learnrate._axes import Spec
     from learnrate.results import Recommendation, Search, Sweep, Trial
 
-_MOST_DRAWN = 80_000  # numbers: each curve keeps twenty points of a thousand trials with four metrics
+_MOST_DRAWN = 50_000  # numbers: each curve keeps a dozen points of a thousand trials with four metrics
 
 
 class Content(NamedTuple):

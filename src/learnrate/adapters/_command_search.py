@@ -32,7 +32,8 @@ def command_builder(command: Sequence[str], *, rated: bool, **options: Any) -> C
         options: What `CommandTrainable` takes beside the command; `log` and `cwd` may have such places too.
 
     Raises:
-        InvalidArgumentError: If a brace stands alone, or `{learning_rate}` lacks its value or its place.
+        InvalidArgumentError: If a brace stands alone, `{learning_rate}` lacks its value or its place, or the command
+            cannot be run.
 
     Example:
         >>> build = command_builder(["echo", "val_loss={width}"], rated=False)
@@ -52,8 +53,9 @@ def command_builder(command: Sequence[str], *, rated: bool, **options: Any) -> C
         filled = {name: _filled(one, own) for name, one in places.items()}
         return _Filled([_filled(word, own) for word in command], **options | filled)
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter(name, keyword) for name in names if name not in PLACEHOLDERS]
+    own_names = [name for name in names if name not in PLACEHOLDERS]
+    build(**dict.fromkeys(own_names, 0))  # which refuses what cannot be run before anything is
+    parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in own_names]
     build.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]  # what inspect reads
     build.__qualname__ = shlex.join(command)
     return build
@@ -61,22 +63,24 @@ def command_builder(command: Sequence[str], *, rated: bool, **options: Any) -> C
 
 def _names(text: str) -> list[str]:
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+        places = [(name, spec or kind) for _, name, spec, kind in string.Formatter().parse(text) if name is not None]
     except ValueError:
-        names = [""]
-    if not all(name.isidentifier() for name in names):
+        places = [("", "")]
+    if not all(name.isidentifier() for name, _ in places):
         Template(text)  # which says what is wrong with it
-    return names
+    for name, form in places:
+        if form:
+            raise InvalidArgumentError(f"{text!r}: a value is put in as it is, without {form!r}: write {{{name}}}")
+    return [name for name, _ in places]
 
 
 def _filled(text: str, values: Mapping[str, Any]) -> str:
     """Fill the search's own places, and leave the others as they are."""
     parts: list[str] = []
-    for literal, name, spec, kind in string.Formatter().parse(text):
+    for literal, name, _, _ in string.Formatter().parse(text):
         parts.append(_doubled(literal))
         if name is not None:
-            place = f"{{{name}{'!' + kind if kind else ''}{':' + spec if spec else ''}}}"
-            parts.append(_doubled(str(values[name])) if name in values and not (spec or kind) else place)
+            parts.append(_doubled(str(values[name])) if name in values else f"{{{name}}}")
     return "".join(parts)
 
 
