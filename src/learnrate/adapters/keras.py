@@ -138,13 +138,28 @@ class KerasTrainable:
             if source is not None and not isinstance(source, Samples) and source.warning is not None:
                 self.warnings.append(source.warning)
         self.steps_per_epoch = steps or cast("int", self._source.length)
+        self._place = Place()
+        self._take_model()
+        self._rate = float(str(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
+
+    def _take_model(self) -> None:
+        """Make all that refers to the inside of the model."""
+        model = self.model
         checks.build(model, self._source.first())
         self._generators = Generators()
         self._variables = _distinct([*model.variables, *model.optimizer.variables, *model.metrics_variables])
         self._loop = loop_for(model, self._source.form)
         self._test_loop = None if self._validation is None else loop_for(model, self._validation.form)
-        self._place = Place()
-        self._rate = float(str(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what refers to the inside of the model, which is built anew in another process."""
+        inside = ("_generators", "_variables", "_loop", "_test_loop")
+        return {name: value for name, value in self.__dict__.items() if name not in inside}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a model that was built anew."""
+        self.__dict__.update(state)
+        self._take_model()
 
     @property
     def learning_rate(self) -> float:
