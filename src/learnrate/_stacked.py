@@ -83,13 +83,13 @@ class Together(NamedTuple):
             for place, lane in enumerate(lanes):
                 lane.tell(lane.route.trained(_column(report, place)))
             yield from (lane.end() for lane in lanes if lane.route.diverged)
-            lanes = _kept(stack, lanes)
+            lanes = _kept(stack, lanes, [lane for lane in lanes if not lane.route.diverged])
             if lanes and lanes[0].route.evaluates:  # all stand at the same step
                 found = stack.evaluate()
                 for place, lane in enumerate(lanes):
                     lane.tell(lane.route.evaluated({name: float(values[place]) for name, values in found.items()}))
                 yield from (lane.end() for lane in lanes if lane.route.is_over)
-                lanes = _kept(stack, lanes)
+                lanes = _kept(stack, lanes, [lane for lane in lanes if not lane.route.is_over])
                 _pause(lab, lanes)
 
 
@@ -121,9 +121,8 @@ class _Lane:
         return self.work.ended(diverged=self.route.diverged, error=None, snapshot=self.work.snapshot)
 
 
-def _kept(stack: Stack, lanes: list[_Lane]) -> list[_Lane]:
-    """Let what has ended leave the stack."""
-    left = [lane for lane in lanes if not lane.route.is_over]
+def _kept(stack: Stack, lanes: list[_Lane], left: list[_Lane]) -> list[_Lane]:
+    """Let what has ended leave the stack; return what is left."""
     if left and len(left) < len(lanes):
         stack.keep([lane.place for lane in left])
         for place, lane in enumerate(left):

@@ -11,6 +11,7 @@ import msgspec
 from learnrate import _checks
 from learnrate._beside import beside_each_other
 from learnrate._laboratory import Laboratory, open_study
+from learnrate._stacked import Vectorized, checked_vectorized
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import Sweep, Trial, TrialState, Verdict
 from learnrate.schedules import ScheduleMaker, constant, describe
@@ -38,6 +39,7 @@ def sweep(
     seed: int = 0,
     study: str | Path | None = None,
     engine: Engine | None = None,
+    vectorized: Vectorized = "auto",
     on_event: Callable[[Event], None] | None = None,
 ) -> Sweep:
     """Train once at each learning rate, from the same weights over the same batches, and compare the curves.
@@ -69,6 +71,10 @@ def sweep(
         study: A folder that remembers every finished training; the same call continues it.
         engine: Where to train; None for this process, one rate after another. With
             `learnrate.LocalEngine(num_workers=2)` two are trained at a time, and the answer is the same.
+        vectorized: Whether to train all rates at once in one program, which is many times faster for small models on
+            a GPU; the curves agree to rounding. "auto" does so where a fixed rule of framework, device, parameters
+            and batch size says that it pays and the problem can (`result.vectorized` tells); True wherever it can;
+            False never. `refine` goes on one after another.
         on_event: Called with every `Event` as it happens.
 
     Returns:
@@ -76,7 +82,7 @@ def sweep(
 
     Raises:
         InvalidArgumentError: If an argument cannot be used.
-        UnsupportedProblemError: If the problem cannot be trained.
+        UnsupportedProblemError: If the problem cannot be trained, or not in one program with `vectorized=True`.
         UnknownMetricError: If the training reports no such metric.
 
     Example:
@@ -102,6 +108,7 @@ def sweep(
         "refine": _checks.count("refine", refine),
         "seed": _checks.seed_integer(seed),
     }
+    vectorized = checked_vectorized(vectorized)
     rules = _rules(stopping, mode, problem)
     if rules:
         settings["stopping"] = settings_of(rules)
@@ -120,6 +127,7 @@ def sweep(
             study=record,
             engine=engine,
             build=build,
+            vectorized=vectorized if len(rates) > 1 else False,
             on_event=on_event,
         ) as lab,
     ):
@@ -184,6 +192,7 @@ def _conclude(lab: Laboratory, settings: dict[str, Any], seconds: float) -> Swee
         seconds=seconds,
         warnings=lab.warnings,
         settings=settings,
+        vectorized=None if lab.together is None else lab.together.why,
         best=None if best is None else lab.weights(best),
     )
 

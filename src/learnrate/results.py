@@ -260,13 +260,14 @@ class RangeTest(Result, frozen=True, kw_only=True, eq=False):
         if self.cyclical_range is not None:
             lowest, highest = self.cyclical_range
             lines.append(f"for a cyclical schedule: {rate(lowest)} to {rate(highest)}")
-        return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+        return "\n".join([*lines, *_footnotes(self)])
 
 
 class Sweep(Result, frozen=True, kw_only=True, eq=False):
     """Trainings at several learning rates, side by side: see `learnrate.sweep`.
 
     `best` has the best trial's weights, for `problem.restore(result.best)`; None in a result read from JSON.
+    `vectorized` says why the rates were trained together in one program; None where one after another.
     """
 
     trials: list[Trial]
@@ -283,6 +284,7 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
     seconds: float
     warnings: list[str] = []
     settings: dict[str, Any] = {}
+    vectorized: str | None = None
     best: Any = None
 
     def to_json(self) -> str:
@@ -301,7 +303,7 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
             lines.append(cells.rstrip())
         if self.learning_rate is not None:
             lines.append(f"best: learning rate {rate(self.learning_rate)}, {self.metric} {short(self.value, 4)}")
-        return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+        return "\n".join([*lines, *_footnotes(self)])
 
 
 class ScheduleOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -373,7 +375,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
 
     def __str__(self) -> str:
         if self.learning_rate is None:
-            return "\n".join(["no learning rate", *_footnotes(self.verdict, self.warnings)])
+            return "\n".join(["no learning rate", *_footnotes(self)])
         breaks = self.largest_stable_learning_rate
         notes = [
             None if self.interval is None else f"within 1 %: {rate(self.interval[0])} to {rate(self.interval[1])}",
@@ -388,7 +390,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         lines.append("; ".join([f"{self.metric} {short(self.value, 3)}{epochs}", ", ".join(costs)]).rstrip("; "))
         lines += _schedule_lines(self)
         lines.append(f"spent {self.cost:.1f} training runs, the winner's own included" + _weights(self.best))
-        return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+        return "\n".join([*lines, *_footnotes(self)])
 
 
 def _schedule_lines(answer: Recommendation) -> list[str]:
@@ -455,7 +457,7 @@ class Search(Result, frozen=True, kw_only=True, eq=False):
 
     def __str__(self) -> str:
         if self.hyperparameters is None:
-            return "\n".join(["no answer", *_footnotes(self.verdict, self.warnings)])
+            return "\n".join(["no answer", *_footnotes(self)])
         names = ", ".join(f"{name} {_setting(value)}" for name, value in self.hyperparameters.items())
         own = "" if "learning_rate" in self.hyperparameters or self.learning_rate is None else rate(self.learning_rate)
         lines = [names + (f"    (at learning rate {own})" if own else "")]
@@ -470,7 +472,7 @@ class Search(Result, frozen=True, kw_only=True, eq=False):
             lines.append(f"measured importance: {shares}")
         if len(self.order) > 1:
             lines.append("tuned in the order: " + "; then ".join(", ".join(stage) for stage in self.order))
-        return "\n".join([*lines, *_footnotes(self.verdict, self.warnings)])
+        return "\n".join([*lines, *_footnotes(self)])
 
 
 def _setting(value: Any) -> str:
@@ -487,9 +489,20 @@ def _weights(best: Any) -> str:
     return "" if best is None else "; its weights are in answer.best"
 
 
-def _footnotes(verdict: Verdict, warnings: list[str]) -> list[str]:
-    lines = [] if verdict is Verdict.FOUND else [f"{verdict.message}: {verdict.advice}"]
-    return lines + [f"note: {warning}" for warning in warnings]
+def _footnotes(result: RangeTest | Sweep | Recommendation | Search) -> list[str]:
+    found = result.verdict is Verdict.FOUND
+    lines = [] if found else [f"{result.verdict.message}: {advice_for(result)}"]
+    return lines + [f"note: {warning}" for warning in result.warnings]
+
+
+def advice_for(result: RangeTest | Sweep | Recommendation | Search) -> str:
+    """Return what to try next, by the arguments that the verb has."""
+    if not result.verdict.name.startswith("TOO_NARROW"):
+        return result.verdict.advice
+    left = result.verdict is Verdict.TOO_NARROW_LEFT
+    bound = "lower min_learning_rate" if left else "raise max_learning_rate"
+    what = "add them to learning_rates" if isinstance(result, Sweep) else bound
+    return f"try {'smaller' if left else 'larger'} ones: {what}"
 
 
 def _array_to_list(value: Any) -> Any:

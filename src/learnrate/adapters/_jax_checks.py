@@ -172,6 +172,20 @@ def check_update(update: Callable[..., Any], carry: Any, batch: Any, key: Any) -
         ) from error
 
 
+def check_stack(update: Callable[..., Any], carries: Any, batch: Any, key: Any) -> None:
+    """Trace a whole step of stacked copies.
+
+    Raises:
+        UnsupportedProblemError: It cannot be batched.
+    """
+    rates = jnp.zeros(len(jax.tree.leaves(carries)[0]), jnp.result_type(float))
+    try:
+        jax.eval_shape(jax.vmap(update, in_axes=(0, None, 0, None)), carries, batch, rates, key)
+    except Exception as error:
+        line = str(error).strip().partition(chr(10))[0]
+        raise UnsupportedProblemError(f"JAX cannot batch its training step: {line}") from error
+
+
 def checked_rates(learning_rates: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return learning rates as an array.
 

@@ -52,6 +52,22 @@ def loop_for(model: Any, form: Form) -> Loop:
     return _Eager(model, form)
 
 
+def device_in_use() -> str:
+    """Return what kind of device the backend computes on: "cpu", or the name that the backend has for another."""
+    if keras.config.backend() == "jax":
+        import jax
+
+        return jax.default_backend()
+    if keras.config.backend() == "torch":
+        from keras.src.backend.torch.core import get_device  # there is no public way to ask
+
+        return str(get_device()).partition(":")[0]
+    import tensorflow as tf
+
+    kind: Any = tf
+    return "cuda" if kind.config.list_physical_devices("GPU") else "cpu"
+
+
 def scalars(logs: Any) -> dict[str, Any]:
     """Return those of the logs that are single numbers.
 
@@ -96,10 +112,10 @@ def _padded(values: npt.NDArray[Any], room: int) -> npt.NDArray[Any]:
     return np.concatenate([values, np.zeros((room - len(values), *values.shape[1:]), values.dtype)])
 
 
-def _host(reports: list[Mapping[str, Any]]) -> Report:
+def _host(reports: list[Mapping[str, Any]], copies: tuple[int, ...] = ()) -> Report:
     names = dict.fromkeys(name for report in reports for name in report)
     return {
-        name: np.concatenate([np.asarray(report[name], dtype=np.float64).reshape(-1) for report in reports])
+        name: np.concatenate([np.asarray(report[name], dtype=np.float64).reshape(-1, *copies) for report in reports])
         for name in names
     }
 
@@ -190,23 +206,56 @@ class _Jax:
         rate = model.optimizer.learning_rate
         self._rate = next(at for at, it in enumerate(model.optimizer.variables) if it is rate)
         self._train_block, self._test_block = map(self._block_of, (self._train_step, self._test_step))
+        self._stacked_blocks: Any = None
 
     def train(self, pieces: list[Piece], rates: FloatArray) -> Report:
+        carry, report = self._trained(self._train_block, self.carry(), pieces, rates)
+        self.put(carry)
+        return report
+
+    def put(self, carry: Any) -> None:
+        """Write what a training step has given into the model."""
+        for several, values in zip(self._variables(), carry, strict=True):
+            for variable, value in zip(several, values, strict=True):
+                variable.assign(value)
+
+    def _variables(self) -> Any:
         model = self._model
-        variables = model.trainable_variables, model.non_trainable_variables, model.optimizer.variables
-        carry = tuple([it.value for it in several] for several in variables)
+        return model.trainable_variables, model.non_trainable_variables, model.optimizer.variables
+
+    def carry(self) -> Any:
+        """Return the values that a training step takes and gives."""
+        return tuple([it.value for it in several] for several in self._variables())
+
+    def train_stacked(self, carry: Any, pieces: list[Piece], rates: FloatArray) -> tuple[Any, Report]:
+        """Train several carries, stacked along a first axis, at rates of (steps, copies)."""
+        return self._trained(self._stacked()[0], carry, pieces, rates)
+
+    def evaluate_stacked(self, carry: Any, pieces: Iterable[Piece]) -> Report:
+        """Test several stacked carries."""
+        numpy = self._jax.numpy
+        size = len(carry[0][0])
+        fresh = [numpy.broadcast_to(value, (size, *value.shape)) for value in self._fresh]
+        carry, report = (carry[0], carry[1], fresh), {}
+        for piece in pieces:
+            carry, report = self._run(self._stacked()[1], carry, piece, np.zeros((len(piece.rows), size)))
+        return {name: np.asarray(it[-1], np.float64) for name, it in self._jax.device_get(report).items()}
+
+    def _stacked(self) -> Any:
+        if self._stacked_blocks is None:
+            steps = (self._train_step, self._test_step)
+            self._stacked_blocks = [self._block_of(step, stacked=True) for step in steps]
+        return self._stacked_blocks
+
+    def _trained(self, block: Any, carry: Any, pieces: list[Piece], rates: FloatArray) -> tuple[Any, Report]:
         reports: list[Any] = []
         start = 0
         for piece in pieces:
             stop = start + len(piece.rows)
-            carry, report = self._run(self._train_block, carry, piece, rates[start:stop])
+            carry, report = self._run(block, carry, piece, rates[start:stop])
             reports.append(report)
             start = stop
-        found = _host(self._jax.device_get(reports))
-        for several, values in zip(variables, carry, strict=True):
-            for variable, value in zip(several, values, strict=True):
-                variable.assign(value)
-        return found
+        return carry, _host(self._jax.device_get(reports), rates.shape[1:])
 
     def evaluate(self, pieces: Iterable[Piece]) -> dict[str, float]:
         variables = self._model.trainable_variables, self._model.non_trainable_variables
@@ -236,8 +285,21 @@ class _Jax:
         logs, state = self._model.test_step(carry, batch)
         return list(state), logs
 
-    def _block_of(self, step: Any) -> Any:
-        """Return what makes the first `count` steps: one compiled loop, or a loop over a step, compiled or not."""
+    def check_stack(self, carry: Any, piece: Piece) -> None:
+        """Trace a training step of several stacked carries.
+
+        Raises:
+            UnsupportedProblemError: JAX cannot batch it.
+        """
+        several = self._jax.vmap(self._made(self._train_step), in_axes=(0, None, None, 1, None))
+        rates = np.zeros((len(piece.rows), len(carry[0][0])), keras.config.floatx())
+        try:
+            self._jax.eval_shape(several, carry, piece.leaves, piece.rows, rates, np.int32(0))
+        except Exception as error:
+            line = str(error).strip().partition("\n")[0]
+            raise UnsupportedProblemError(f"JAX cannot batch the model's training step: {line}") from error
+
+    def _made(self, step: Any) -> Any:
         jax = self._jax
         numpy = jax.numpy
 
@@ -249,6 +311,16 @@ class _Jax:
             same = jax.tree.map(lambda value, old: numpy.asarray(value, old.dtype), tuple(new), carry)
             return same, {name: numpy.reshape(it, ()) for name, it in scalars(logs).items()}
 
+        return made
+
+    def _block_of(self, step: Any, *, stacked: bool = False) -> Any:
+        """Return what makes the first `count` steps: one compiled loop, or a loop over a step, compiled or not.
+
+        Where it is stacked it makes them for several carries at once, each at a rate of its own.
+        """
+        jax = self._jax
+        numpy, made = jax.numpy, self._made(step)
+
         def looped(carry: Any, leaves: Any, rows: Any, rates: Any, count: Any) -> Any:
             def body(at: Any, state: Any) -> Any:
                 new, report = made(state[0], leaves, rows, rates, at)
@@ -258,7 +330,10 @@ class _Jax:
             room = {name: numpy.zeros(len(rates), it.dtype) for name, it in logs.items()}
             return jax.lax.fori_loop(0, count, body, (tuple(carry), room))
 
-        one = jax.jit(made, donate_argnums=0) if self._compiled else made
+        if stacked:
+            looped = jax.vmap(looped, in_axes=(0, None, None, 1, None), out_axes=(0, 1))
+        several = jax.vmap(made, in_axes=(0, None, None, 1, None)) if stacked else made
+        one = jax.jit(several, donate_argnums=0) if self._compiled else several
 
         def repeated(carry: Any, leaves: Any, rows: Any, rates: Any, count: Any) -> Any:
             rows, rates = numpy.asarray(rows), numpy.asarray(rates)

@@ -43,11 +43,14 @@ class Rates:
         self._optimizer = optimizer
         self._initial = rates
 
+    def of(self, rate: float) -> list[float]:
+        """Return each group's rate where the largest group has this one."""
+        # Each is exact at its own rate: a product with a rounded ratio would not be.
+        return [rate if one == self.largest else one * (rate / self.largest) for one in self._initial]
+
     def set(self, rate: float) -> None:
         """Give the largest group this rate."""
-        for group, initial in zip(self._optimizer.param_groups, self._initial, strict=True):
-            # Each is exact at its own rate: a product with a rounded ratio would not be.
-            value = rate if initial == self.largest else initial * (rate / self.largest)
+        for group, value in zip(self._optimizer.param_groups, self.of(rate), strict=True):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(value)  # in place: a captured graph reads this very tensor
             else:

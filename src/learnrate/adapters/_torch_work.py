@@ -165,7 +165,7 @@ class Meter:
                 'training_step instead: {"loss": loss, "accuracy": accuracy}.'
             )
         self._functions: dict[str, Callable[[Any, Any], Scalar]] = {}
-        self._objects: dict[str, Any] = {}
+        self.objects: dict[str, Any] = {}
         self._validation_only: set[str] = set()
         for name, metric in (metrics or {}).items():
             self._add(name, metric, device)
@@ -173,13 +173,13 @@ class Meter:
         self._samples = 0
         self._skipped: set[str] = set()
         self._validation = False
-        names = {*self._functions, *self._objects}
+        names = {*self._functions, *self.objects}
         self.wanted = custom or bool(names - self._validation_only)
         self.validation_names = ["val_loss", *(f"val_{name}" for name in sorted(names))]
 
     def _add(self, given: Any, metric: Any, device: torch.device) -> None:
         name = given.removeprefix("val_") if isinstance(given, str) else ""
-        if name in ("", "loss", *self._functions, *self._objects):
+        if name in ("", "loss", *self._functions, *self.objects):
             raise InvalidArgumentError(
                 f'metrics has the name {given!r}; give each a name of its own other than "loss": "accuracy" for '
                 f'training and validation, or "val_accuracy" for validation alone.'
@@ -187,7 +187,7 @@ class Meter:
         if given != name:
             self._validation_only.add(name)
         if all(callable(getattr(metric, part, None)) for part in ("update", "compute", "reset")):
-            self._objects[name] = moved(copy.deepcopy(metric), device)  # the user's own stays as it is
+            self.objects[name] = moved(copy.deepcopy(metric), device)  # the user's own stays as it is
         elif callable(metric) and not isinstance(metric, type):
             self._functions[name] = metric
         else:
@@ -196,12 +196,18 @@ class Meter:
                 f"object with update, compute and reset."
             )
 
+    def chosen(self, *, validation: bool) -> tuple[dict[str, Callable[[Any, Any], Scalar]], list[str]]:
+        """Return the functions that are computed in training or in validation, and the names of the objects."""
+        skipped = set[str]() if validation else self._validation_only
+        functions = {name: it for name, it in self._functions.items() if name not in skipped}
+        return functions, [name for name in self.objects if name not in skipped]
+
     def reset(self, *, validation: bool = False) -> None:
         """Forget the batches seen; those to come are of the training or of the validation."""
         self._skipped = set[str]() if validation else self._validation_only
         self._validation = validation
         self._sums, self._samples = {}, 0
-        for metric in self._objects.values():
+        for metric in self.objects.values():
             metric.reset()
 
     def update(self, result: Result) -> None:
@@ -209,7 +215,7 @@ class Meter:
         outputs, targets = _detached(result.outputs), result.targets
         values = {"loss": result.loss} if self._validation else {}
         values.update(result.metrics)
-        functions, objects = self._functions.items(), self._objects.items()
+        functions, objects = self._functions.items(), self.objects.items()
         values.update((name, function(outputs, targets)) for name, function in functions if name not in self._skipped)
         samples = samples_in(result.batch)
         for name, value in values.items():
@@ -222,7 +228,7 @@ class Meter:
     def compute(self) -> dict[str, Scalar]:
         """Return the means over the samples, and what the objects compute."""
         means = {name: value / max(self._samples, 1) for name, value in self._sums.items()}
-        objects = {name: metric for name, metric in self._objects.items() if name not in self._skipped}
+        objects = {name: metric for name, metric in self.objects.items() if name not in self._skipped}
         return means | {name: _wide(name, metric.compute()) for name, metric in objects.items()}
 
 

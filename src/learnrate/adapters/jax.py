@@ -30,12 +30,13 @@ import numpy.typing as npt
 from learnrate._checks import positive_number, seed_integer
 from learnrate.adapters import _jax_checks as checks
 from learnrate.adapters._jax_data import Batches, Tree, read_data
+from learnrate.adapters._jax_stack import CompiledStack
 from learnrate.errors import InvalidArgumentError
 from learnrate.schedules import Schedule
-from learnrate.training import BLOCK
+from learnrate.training import BLOCK, Dimensions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["JaxSnapshot", "JaxTrainable", "optax_schedule"]
 
@@ -144,6 +145,8 @@ class JaxTrainable:
         checks.check_update(self._update, (self._params, self._opt_state, self._state), batch, self._validation_key)
         self._train_block = jax.jit(self._train_loop)
         self._evaluate_block = jax.jit(self._evaluate_loop)
+        self._train_stack = jax.jit(jax.vmap(self._train_loop, in_axes=(0, None, 1, None), out_axes=(0, 1)))
+        self._evaluate_stack = jax.jit(jax.vmap(self._evaluate_loop, in_axes=(0, 0, None), out_axes=1))
 
     @property
     def params(self) -> Tree:
@@ -193,23 +196,32 @@ class JaxTrainable:
             InvalidArgumentError: A rate is negative or not finite, or the data has changed.
         """
         rates = checks.checked_rates(learning_rates)
+        carry, report = self._trained(self._train_block, (self._params, self._opt_state, self._state), rates)
+        self._params, self._opt_state, self._state = carry
+        return report
+
+    def _trained(self, train_block: Any, carry: Carry, rates: FloatArray) -> tuple[Carry, dict[str, FloatArray]]:
+        """Train over the batches that come next, one carry or several stacked ones."""
         shuffling, drawing = jax.random.split(self._root)
-        carry = self._params, self._opt_state, self._state
         step = self._step
         reports: list[Any] = []
         for piece in self._train.pieces(shuffling, step, len(rates)):
             count = len(piece.indices)
             block = _padded(rates[step - self._step : step - self._step + count])
             steps = _Steps(piece.data, _padded(piece.indices), drawing, np.int32(count))
-            carry, report = self._train_block(carry, steps, block, np.uint32(step))
+            carry, report = train_block(carry, steps, block, np.uint32(step))
             reports.append({name: values[:count] for name, values in report.items()})
             step += count
         found = jax.device_get(reports)
-        (self._params, self._opt_state, self._state), self._step = carry, step
-        return {name: np.concatenate([report[name] for report in found]).astype(np.float64) for name in found[0]}
+        self._step = step
+        return carry, {name: np.concatenate([report[name] for report in found]).astype(np.float64) for name in found[0]}
 
     def evaluate(self) -> dict[str, float]:
         """Return the validation loss and metrics, "val_…", means over the samples; changes nothing."""
+        found = self._evaluated(self._evaluate_block, self._params, self._state)
+        return {name: float(value) for name, value in found.items()}
+
+    def _evaluated(self, evaluate_block: Any, params: Tree, state: Tree) -> dict[str, Any]:
         if self._validation is None:
             return {}
         reports: list[Any] = []
@@ -217,14 +229,36 @@ class JaxTrainable:
         for piece in self._validation.in_order():
             count = len(piece.indices)
             steps = _Steps(piece.data, _padded(piece.indices), self._validation_key, np.int32(count))
-            report = self._evaluate_block(self._params, self._state, steps)
+            report = evaluate_block(params, state, steps)
             reports.append({name: values[:count] for name, values in report.items()})
             weights.append(np.full(count, float(piece.batch_samples)))
         found = jax.device_get(reports)
         shares = np.concatenate(weights) / self._validation.num_samples
         columns = {name: np.concatenate([report[name] for report in found]) for name in found[0]}
         with np.errstate(over="ignore", invalid="ignore"):
-            return {name: float(np.sum(shares * column.astype(np.float64))) for name, column in columns.items()}
+            return {name: np.sum(shares * column.T.astype(np.float64), axis=-1) for name, column in columns.items()}
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """How large the problem is, which decides whether copies of it are worth being trained in one program."""
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self._params))
+        return Dimensions("jax", jax.default_backend(), parameters, float(self._train.batch_samples))
+
+    def stack(self, snapshots: Sequence[JaxSnapshot]) -> CompiledStack:
+        """Return copies of the problem that are trained in one program, each from one of these snapshots.
+
+        Raises:
+            UnsupportedProblemError: JAX has no batching rule for something in the loss or the optimizer.
+        """
+        self.restore(snapshots[0])
+        stack = CompiledStack(
+            [(one.params, one.opt_state, one.state) for one in snapshots],
+            lambda carry, rates: self._trained(self._train_stack, carry, rates),
+            lambda carry: self._evaluated(self._evaluate_stack, carry[0], carry[2]),
+            lambda carry: JaxSnapshot(*carry, self._root, self._step),
+        )
+        checks.check_stack(self._update, stack.carry, self._train.first(), self._validation_key)
+        return stack
 
     def snapshot(self) -> JaxSnapshot:
         """Return parameters, optimizer state, state, key and place; nothing is copied, since nothing is changed."""

@@ -31,15 +31,17 @@ import numpy.typing as npt
 from learnrate._checks import positive_integer, seed_integer
 from learnrate.adapters import _keras_checks as checks
 from learnrate.adapters._keras_data import Place, Samples
-from learnrate.adapters._keras_loops import assign, loop_for, values_of
+from learnrate.adapters._keras_loops import assign, device_in_use, loop_for, values_of
 from learnrate.adapters._keras_random import Generators, derived
 from learnrate.adapters._keras_schedules import learning_rate_schedule, schedule_from
 from learnrate.adapters._keras_sources import source_of
-from learnrate.errors import InvalidArgumentError
+from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
+from learnrate.training import Dimensions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from learnrate.training import Stack
 
 __all__ = ["KerasSnapshot", "KerasTrainable", "learning_rate_schedule", "schedule_from"]
 
@@ -201,15 +203,63 @@ class KerasTrainable:
 
     def evaluate(self) -> dict[str, float]:
         """Return the validation loss and metrics, "val_…", as `model.evaluate` does; leaves everything as it was."""
+        return self._evaluated(lambda loop, pieces: loop.evaluate(pieces))
+
+    def _evaluated(self, evaluate: Callable[[Any, Any], Mapping[str, Any]]) -> dict[str, Any]:
         if self._validation is None or self._test_loop is None:
             return {}
         states = self._generators.states()
         try:
             with self._generators.own():
-                values = self._test_loop.evaluate(self._validation.all())
+                values = evaluate(self._test_loop, self._validation.all())
         finally:
             self._generators.set(states)
         return {f"val_{name}": value for name, value in values.items()}
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """How large the problem is, which decides whether copies of it are worth being trained in one program."""
+        words = self.describe()
+        return Dimensions(
+            f"keras on {words['backend']}", device_in_use(), int(words["parameters"]), float(words["batch_samples"])
+        )
+
+    def stack(self, snapshots: Sequence[KerasSnapshot]) -> Stack:
+        """Return copies of the problem that are trained in one program, each from one of these snapshots.
+
+        Raises:
+            UnsupportedProblemError: The backend is not JAX, or JAX cannot batch the model's training step.
+        """
+        loop: Any = self._loop
+        if not hasattr(loop, "train_stacked"):
+            raise UnsupportedProblemError(
+                f"Keras on {keras.config.backend()} trains variables in place, and only on JAX as a pure function"
+            )
+        from learnrate.adapters._jax_stack import CompiledStack
+
+        carries: list[Any] = []
+        for at, one in enumerate(snapshots):
+            if at == 0 or one is not snapshots[at - 1]:
+                self.restore(one)
+            carries.append(loop.carry())
+
+        def train(carry: Any, rates: FloatArray) -> tuple[Any, dict[str, FloatArray]]:
+            pieces, place = self._source.take(self._place, len(rates))
+            with self._generators.own():
+                carry, report = loop.train_stacked(carry, pieces, rates)
+            self._place = place
+            return carry, report
+
+        def evaluate(carry: Any) -> dict[str, FloatArray]:
+            return self._evaluated(lambda test_loop, pieces: test_loop.evaluate_stacked(carry, pieces))
+
+        def snapshot(carry: Any) -> KerasSnapshot:
+            loop.put(carry)
+            return self.snapshot()
+
+        stack = CompiledStack(carries, train, evaluate, snapshot)
+        loop.check_stack(stack.carry, self._source.take(self._place, 1)[0][0])
+        return stack
 
     def snapshot(self) -> KerasSnapshot:
         """Return a copy of weights, optimizer, metrics, seed generators and place."""

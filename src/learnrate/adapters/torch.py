@@ -43,9 +43,12 @@ from learnrate.adapters._torch_data import (
 )
 from learnrate.adapters._torch_random import Randomness
 from learnrate.adapters._torch_schedules import Rates, lr_scheduler, refuse_attached_scheduler, schedule_from
+from learnrate.adapters._torch_stack import Parts, TorchStack
+from learnrate.adapters._torch_stack_checks import check_stackable, try_out
 from learnrate.adapters._torch_state import State, Tree, read, write
 from learnrate.adapters._torch_work import Meter, Work, require_gradient, to_host
 from learnrate.errors import InvalidArgumentError, LearnrateError
+from learnrate.training import Dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -152,7 +155,8 @@ class TorchTrainable:
         self._randomness = Randomness(self.device, generators, _places(model, train_data, validation_data))
         self._stream = Stream(train_data, self._randomness)
         self.steps_per_epoch = self._epoch_length(steps_per_epoch)
-        self._trained = False
+        self._autocast = dtype
+        self._trained = self._stacks = False
         self._evaluation_steps: float | None = None
         self._settings = {
             "loss": _name_of(training_step if loss_fn is None else loss_fn),
@@ -364,6 +368,42 @@ class TorchTrainable:
             self._scaler.load_state_dict(snapshot.state["scaler"])
         self._stream.go_to(snapshot.place)
         self._randomness.set(snapshot.state["random"])
+
+    @functools.cached_property
+    def dimensions(self) -> Dimensions:
+        """How large the problem is, which decides whether copies of it are worth being trained in one program."""
+        parameters = sum(it.numel() for it in self._parameters if it.requires_grad)
+        with self._randomness.preserved():
+            samples = samples_per_batch(self.train_data) * self._accumulate
+        return Dimensions("torch", self.device.type, parameters, samples)
+
+    def stack(self, snapshots: Sequence[TorchSnapshot]) -> TorchStack:
+        """Return copies of the problem that are trained in one program, each from one of these snapshots.
+
+        The first time two batches are tried both ways, and must agree.
+
+        Raises:
+            UnsupportedProblemError: This model, optimizer or precision cannot be trained so; the reason, in a line.
+        """
+        parts = Parts(
+            work=self._work,
+            meter=self._meter,
+            rates=self._rates,
+            state=self._state,
+            stream=self._stream,
+            randomness=self._randomness,
+            modes=self._training_modes,
+            measure=self._measure,
+            accumulate=self._accumulate,
+            clip_norm=self._clip_norm,
+            autocast=self._autocast,
+        )
+        if not self._stacks:
+            check_stackable(self, parts)
+            self.restore(snapshots[0])
+            try_out(self, parts)
+            self._stacks = True
+        return TorchStack(self, parts, snapshots)
 
     def save(self, snapshot: TorchSnapshot, path: Path) -> None:
         """Write a snapshot as safetensors, with JSON in the header.
