@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +21,6 @@ from learnrate.stopping import EarlyStopping, ReduceOnPlateau
 from learnrate.study import Study
 from learnrate.testing import QuadraticTrainable
 from learnrate.training import EventKind
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RATES = [0.01, 0.1, 1.0, 5.0]
 
@@ -68,6 +67,19 @@ def test_a_network_gives_the_answer_of_one_process(monkeypatch):
     assert timeless(answer) == timeless(expected)
     problem.restore(answer.best)
     assert problem.evaluate()["val_loss"] == answer.value
+
+
+@pytest.mark.parametrize(
+    "which", ["command", pytest.param("jax", marks=pytest.mark.slow), pytest.param("keras", marks=pytest.mark.slow)]
+)
+def test_other_frameworks_and_commands_give_the_answer_of_one_process(which, tmp_path):
+    if which != "command":
+        pytest.importorskip(which)
+        pytest.importorskip("jax")  # Keras's backend here
+    path = os.pathsep.join(sys.path)
+    program = [sys.executable, str(Path(__file__).with_name("_engine_frameworks.py")), which, str(tmp_path)]
+    done = subprocess.run(program, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert done.stdout == "the same answer\n", done.stderr[-3000:]
 
 
 def test_a_generator_gives_the_answer_of_one_process(engine):
