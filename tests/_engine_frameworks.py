@@ -15,7 +15,6 @@ import numpy as np
 import learnrate
 from _engine_problems import descendants, timeless
 
-
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 Y = np.sin(X[:, :1])
 
