@@ -221,7 +221,7 @@ def test_times_and_costs_are_written_as_people_say_them():
     ]
     plan = {"name": "cosine", "settings": {"warmup_fraction": 0.1, "num_epochs": None}}
     assert [_words.setting(it) for it in (plan, 1e-7, "loss", None, True)] == [
-        "cosine (warmup_fraction 0.1)", "1e-07", "loss", "none", "true",
+        "cosine (warmup_fraction 0.1)", "1e-7", "loss", "none", "true",
     ]  # fmt: skip
     better = SlowerCost(learning_rate=1e-3, value=0.1, cost=-0.01, more_epochs=0.2)
     assert "1e-3 costs no more" in str(_words.first_screen(_examples.recommendation(yours=better))["facts"])

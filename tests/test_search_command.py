@@ -129,7 +129,7 @@ def test_a_command_is_searched_by_places_of_any_name(folder, monkeypatch):
         (["train.py:build", "--space", "noise=[1]", "--space", "noise=[2]"], "twice"),
         (["train.py:build", "--space", "niose=[1]"], "did you mean noise"),
         (["train.py:build", "--space", "noise=[1]", "--learning-rate", "fast"], 'neither a number nor "select"'),
-        (["train.py:build", "--space", "noise=[1, 2]", "--sampler", "grid", "--num-trials", "1"], "the grid has 2 points"),
+        (["train.py:build", "--space", "noise=[1, 2]", "--sampler", "grid", "--num-trials", "1"], "grid has 2 points"),
         (["--space", "widht=[1]", "--", "python", "script.py", "{width}"], "did you mean width"),
         (["--space", "a=[1]", "--", "python", "script.py", "{a}", "{learning_rate}"], "put learning_rate into"),
         (["--space", "learning_rate=[1]", "--", "python", "script.py", "{epochs}"], "has no {learning_rate}"),

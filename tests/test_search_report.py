@@ -27,7 +27,7 @@ def test_the_first_screen_says_the_best_values_how_sure_and_what_it_cost(tmp_pat
         "11.5 training runs of 6 epochs; 12.0 were allowed. 1 min 1 s.",
         "width = 16 optimizer = 'sgd' learning_rate = 0.1",
         "CosineAnnealingLR",
-        "learning_rate log_uniform(0.0001, 0.1), width integers(16, 256, log), optimizer choice(sgd, adam, none)",
+        "learning_rate log_uniform(1e-4, 0.1), width integers(16, 256, log), optimizer choice(sgd, adam, none)",
     ):
         assert said in words, said
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from learnrate._findings import alone
-from learnrate._numbers import short
+from learnrate._numbers import epoch_number, short
 from learnrate.results import DiagnosisVerdict
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def advice(verdict: DiagnosisVerdict, case: Case, best: Best, outlook: Outlook |
     if len(case.metric.y) == 1 and verdict is DiagnosisVerdict.HEALTHY:
         return "Train for more epochs."
     early = int(case.metric.y.argmin()) < max(3, _EARLY * len(case.metric.y))
-    return advised(verdict, stop=f"epoch {best.epoch:.6g}", expected=expected(outlook), early=early)
+    return advised(verdict, stop=f"epoch {epoch_number(best.epoch)}", expected=expected(outlook), early=early)
 
 
 def advised(verdict: DiagnosisVerdict, *, stop: str = "", expected: str = "", early: bool = False) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from learnrate._advice import advised, expected
 from learnrate._findings import strength
-from learnrate._numbers import rate, short
+from learnrate._numbers import epoch_number, rate, short
 from learnrate._trends import noise
 from learnrate.response import GOOD
 from learnrate.results import Diagnosis, DiagnosisVerdict, Finding, Trial, TrialState
@@ -99,8 +99,8 @@ def _said(one: _Training, known: list[_Training], slack: float, metric: str, sig
 def _too_slow(one: _Training, ahead: _Training, metric: str, sign: float) -> Diagnosis:
     last, reached = float(one.epochs[-1]), ahead.reached(one.best)
     evidence = (
-        f"{metric} is best at the end, {short(sign * one.best)} at epoch {short(last, 6)}, which "
-        f"{rate(ahead.trial.learning_rate)} had reached by epoch {short(reached, 6)}."
+        f"{metric} is best at the end, {short(sign * one.best)} at epoch {epoch_number(last)}, which "
+        f"{rate(ahead.trial.learning_rate)} had reached by epoch {epoch_number(reached)}."
     )
     kind = DiagnosisVerdict.TOO_SLOW
     finding = Finding(kind=kind.value, strength=strength(_HALF * last / reached), evidence=evidence)

@@ -19,6 +19,7 @@ from learnrate._metric_names import (
     mode_of,
     training_counterpart,
 )
+from learnrate._numbers import epoch_number
 from learnrate.curves import Best, LearningCurve
 from learnrate.errors import InvalidArgumentError, UnknownMetricError
 from learnrate.results import Diagnosis, DiagnosisVerdict, Finding, Outlook
@@ -303,7 +304,7 @@ def _outlook(full: Series, horizon: float | None) -> Outlook | None:
 def _not_finite(curve: LearningCurve, metric: str, mode: Mode, row: int) -> Diagnosis:
     names = [name for name, values in curve.metrics.items() if not np.isfinite(values[-1])]
     best = curve.best(metric, mode)
-    evidence = f"{' and '.join(names)} not finite from epoch {curve.epochs[row]:.6g} on."
+    evidence = f"{' and '.join(names)} not finite from epoch {epoch_number(curve.epochs[row])} on."
     evidence = evidence.replace(" not finite", f" {'is' if len(names) == 1 else 'are'} not finite")
     said = "Use a smaller learning rate, a third or a tenth of this one, a warm-up, or gradient clipping"
     training = training_counterpart(metric, curve.metrics)

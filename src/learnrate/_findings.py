@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from learnrate._numbers import percent, short
+from learnrate._numbers import epoch_number, percent, short
 from learnrate._trends import Forecast, Turn, best_by, noise, turn
 from learnrate.response import GOOD
 from learnrate.results import DiagnosisVerdict, Finding
@@ -124,7 +124,7 @@ class Series:
 
     def at(self, row: int) -> str:
         """Return a row's epoch in words."""
-        return f"epoch {self.epochs[row]:.6g}"
+        return f"epoch {epoch_number(self.epochs[row])}"
 
 
 @dataclass(frozen=True)
@@ -316,9 +316,8 @@ def gap_finding(case: Case, gap: float, epoch: float) -> Finding:
     """Validation is worse than training at the best epoch by a marked part of the fall."""
     how = strength(over(gap, WIDE * case.metric.fall))
     name = case.training.name if case.training is not None else ""
-    evidence = (
-        f"{case.metric.name} is {short(abs(gap))} {'worse' if gap > 0 else 'better'} than {name} at epoch {epoch:.6g}."
-    )
+    than = f"{'worse' if gap > 0 else 'better'} than {name} at epoch {epoch_number(epoch)}"
+    evidence = f"{case.metric.name} is {short(abs(gap))} {than}."
     return Finding(kind="generalization gap", strength=how, evidence=evidence)
 
 

@@ -39,6 +39,17 @@ def _scientific(number: float, digits: int) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def epoch_number(epoch: float) -> str:
+    """Return an epoch's number: a whole one as it is, a part of one to two places.
+
+    Example:
+        >>> epoch_number(12.0), epoch_number(1200.0), epoch_number(3.58824)
+        ('12', '1200', '3.59')
+    """
+    whole = round(epoch)
+    return str(whole) if abs(epoch - whole) < 1e-9 else f"{epoch:.2f}"
+
+
 def percent(fraction: float) -> str:
     """Return a fraction as a percentage of at most two digits: 3 %, 0.4 %, over 100 %."""
     if fraction > 1:

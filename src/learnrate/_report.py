@@ -99,6 +99,7 @@ def render(result: Reported, *, at_work: AtWork | None = None, mark: str = "") -
         both=page["both"],
         multiples=bool(page["trials"]),
         rows=held.rows,
+        by=page["by"],
         columns=held.columns,
         about=held.about,
         states=list(dict.fromkeys(row.state for row in held.rows)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from learnrate import _code, _drawings
 from learnrate._numbers import percent, rate, short
-from learnrate.results import RangeTest, Recommendation, Search, Sweep, TrialState, Verdict
+from learnrate.results import RangeTest, Recommendation, Search, Sweep, TrialState, Verdict, advice_for
 
 if TYPE_CHECKING:
     from learnrate._tally import AtWork
@@ -41,7 +41,7 @@ def duration(seconds: float) -> str:
 def setting(value: Any) -> str:
     """Return a setting's value as text."""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return short(value, 6)
     if value is None:
         return "none"
     if isinstance(value, dict):
@@ -62,7 +62,7 @@ def setting(value: Any) -> str:
 def first_screen(result: Recommendation | Sweep | RangeTest) -> dict[str, Any]:
     """Return the headline, what goes with it, and the facts that a reader asks for first."""
     found = result.verdict is Verdict.FOUND
-    caution = None if found else {"message": capital(result.verdict.message), "advice": capital(_advice(result))}
+    caution = None if found else {"message": capital(result.verdict.message), "advice": capital(advice_for(result))}
     if isinstance(result, Recommendation):
         kind, told, facts = "recommendation", "Learning rate", _recommendation_facts(result)
     elif isinstance(result, Sweep):
@@ -72,16 +72,6 @@ def first_screen(result: Recommendation | Sweep | RangeTest) -> dict[str, Any]:
     known = result.learning_rate
     headline = "No learning rate found" if known is None else f"{told} {rate(known)}"
     return {"kind": kind, "headline": headline, "lede": _lede(result), "facts": facts, "caution": caution}
-
-
-def _advice(result: Recommendation | Sweep | RangeTest) -> str:
-    """Return what to try next, by the arguments that the verb has."""
-    if not result.verdict.name.startswith("TOO_NARROW"):
-        return result.verdict.advice
-    left = result.verdict is Verdict.TOO_NARROW_LEFT
-    bound = "lower min_learning_rate" if left else "raise max_learning_rate"
-    what = "add them to learning_rates" if isinstance(result, Sweep) else bound
-    return f"try {'smaller' if left else 'larger'} ones: {what}"
 
 
 def schedule_rows(result: Recommendation | Sweep | RangeTest) -> list[list[str]]:
@@ -212,6 +202,9 @@ def _range_test_facts(test: RangeTest) -> list[tuple[str, str | list[str]]]:
     ]
     facts: list[tuple[str, str | list[str]]] = [("Other rules", rules)] if rules else []
     facts.append(("Training breaks", "nowhere in the range tried" if test.cliff is None else f"at {rate(test.cliff)}"))
+    if test.cyclical_range is not None:
+        low, high = test.cyclical_range
+        facts.append(("For a cyclical schedule", f"{rate(low)} to {rate(high)}"))
     ends = [at for at in test.learning_rates.tolist() if at > 0]
     if ends:
         tried = f"{len(ends)} steps from {rate(min(ends))} to {rate(max(ends))}, on {test.metric}"
