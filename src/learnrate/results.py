@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, cast, get_origin
 import msgspec
 import numpy as np
 
-from learnrate._numbers import percent, rate, short
+from learnrate._numbers import epoch_number, percent, rate, short
 from learnrate.curves import Array, LearningCurve, Mode  # noqa: TC001  # msgspec reads the types when it decodes
 
 if TYPE_CHECKING:
@@ -295,10 +295,10 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
         lines = [f"{'learning rate':>13}  {self.metric:>12}  {'epoch':>5}  {'state':<9}  diagnosis"]
         for trial in sorted(self.trials, key=lambda trial: trial.learning_rate):
             best = trial.curve.best(self.metric, self.mode) if self.metric in trial.curve.metrics else None
-            value, epoch = ("–", "–") if best is None else (short(best.value, 4), f"{best.epoch:g}")
+            value, epoch = ("–", "–") if best is None else (short(best.value, 4), epoch_number(best.epoch))
             diagnosis = "" if trial.diagnosis is None else str(trial.diagnosis.verdict.value)
             if trial.state is TrialState.COMPLETE and trial.epochs < trial.horizon:
-                diagnosis += f" (stopped after {trial.epochs:g} of {trial.horizon:g} epochs)"
+                diagnosis += f" (stopped after {epoch_number(trial.epochs)} of {trial.horizon:g} epochs)"
             cells = f"{rate(trial.learning_rate):>13}  {value:>12}  {epoch:>5}  {trial.state.value:<9}  {diagnosis}"
             lines.append(cells.rstrip())
         if self.learning_rate is not None:
