@@ -24,6 +24,7 @@ class Perilous(QuadraticTrainable):
         epoch: After how many epochs of the training.
         times: How often, at most.
         seconds: What a step takes.
+        noise: Of the problem.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class Perilous(QuadraticTrainable):
         epoch: int = 0,
         times: int = 1,
         seconds: float = 0.0,
+        noise: float = 0.1,
     ) -> None:
-        super().__init__(steps_per_epoch=5)
+        super().__init__(noise=noise, steps_per_epoch=5)
         self.notes, self.what, self.rate, self.epoch, self.times = notes, what, rate, epoch, times
         self.seconds = seconds
 
