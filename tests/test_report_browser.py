@@ -286,3 +286,46 @@ def test_the_open_page_follows_a_study_that_runs_is_killed_and_is_resumed(opened
     page.wait_for_selector("html[data-drawn=yes]")
     assert page.locator("#live").count() == 0
     assert page.text_content("tr.picked button") == "1e-2"
+
+
+SLICE = "#view-slice-0 path[aria-roledescription=point]"
+
+
+def test_a_trial_of_a_search_picked_anywhere_lights_up_everywhere(opened):
+    page = opened(_examples.search())
+    page.click("#table tbody tr:nth-child(3) button")
+    assert page.text_content("#picked-words") == (
+        "Trial 2: learning_rate 0.001, width 48, optimizer None; val_loss 0.2"
+    )
+    page.wait_for_function(f"[...document.querySelectorAll('{SLICE}')].some((it) => it.getAttribute('opacity') < 0.5)")
+    assert faded(page, SLICE).count(False) == 1
+    assert faded(page, "#view-parallel path[aria-roledescription='line mark']").count(False) == 1
+    assert page.get_attribute("#multiples figure.picked", "id") == "one-2"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#picked", state="hidden")
+    page.locator("#view-slice-1 path[aria-roledescription=point]").first.click()
+    page.wait_for_selector("tr.picked")
+    page.click("#table th:nth-child(5) button")
+    widths = [int(width) for width in column(page, 5)]
+    assert widths == sorted(widths)
+    page.select_option("#state", "failed")
+    assert column(page, 1) == ["11"]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1440, "light")])
+def test_a_search_with_names_of_any_kind_fits_the_screen_and_draws_them(opened, width, scheme):
+    names = {EVIL: EVIL, "val.loss": 0.1, "a[0]": [1, 2], "'\\": True, "width": 16}
+    trials = [
+        _examples.searched(number, hyperparameters=names | {"val.loss": 0.1 * number, "width": 4**number})
+        for number in range(4)
+    ]
+    answer = _examples.search(
+        trials=trials, importance={EVIL: 0.6, "val.loss": 0.4}, settings={}, hyperparameters=names
+    )
+    page = opened(answer, color_scheme=scheme, viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for place, name in enumerate(names):
+        texts = page.locator(f"#view-slice-{place} text").all_text_contents()
+        assert name in texts
+        assert page.locator(f"#view-slice-{place} path[aria-roledescription=point]").count() == 4
+    assert page.locator("body img").count() == 0

@@ -253,7 +253,10 @@ def parallel(result: Search, *, width: int | None = WIDTH) -> Spec:
             "color": {"condition": {"test": "datum.best === 1", "value": GREEN}, "value": BLUE},
             "strokeWidth": {"condition": {"test": "datum.best === 1", "value": 3}, "value": 1.4},
             "opacity": {
-                "condition": {"test": "isValid(picked) && datum.trial !== picked", "value": 0.06},
+                "condition": [
+                    {"test": "datum.trial === picked", "value": 1},
+                    {"test": "isValid(picked)", "value": 0.06},
+                ],
                 "field": "strength",
                 "type": "quantitative",
                 "scale": None,
