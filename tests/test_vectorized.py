@@ -7,11 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from learnrate._sweep import sweep
+from learnrate.engines.local import LocalEngine
+from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
+from learnrate.results import TrialState
+from learnrate.schedules import cosine
+from learnrate.stopping import EarlyStopping, ReduceOnPlateau
+from learnrate.testing import QuadraticTrainable
+from learnrate.training import EventKind
+
 torch = pytest.importorskip("torch")
 nn = torch.nn
 TorchTrainable = pytest.importorskip("learnrate.adapters.torch").TorchTrainable
 
-RATES = [1e-4, 1e-3, 1e-2, 1e6]
+RATES = [1e-4, 1e-3, 1e-2]
+WILD = 3e38  # what float32 cannot step by
 
 
 class Tied(nn.Module):
@@ -92,7 +102,7 @@ class Counted:
 
 def problem(model="mlp", optimizer="adamw", **settings):
     torch.manual_seed(0)
-    model = MODELS[model]() if isinstance(model, str) else model
+    model = (MODELS[model] if isinstance(model, str) else model)()
     head = list(list(model.children())[-1].parameters())
     body = [it for it in model.parameters() if not any(it is one for one in head)]
     groups = [{"params": head, "lr": 0.05}, {"params": body}]
@@ -170,3 +180,205 @@ def test_ten_steps_of_every_optimizer_allowed_are_those_of_separate_trainings(op
 def test_fifty_steps_of_any_model_are_those_of_separate_trainings(model, optimizer, accumulate, clip_norm):
     one = problem(model, optimizer, accumulate=accumulate, clip_norm=clip_norm)
     assert_same_training(one, rates_below_the_cliff(50))
+
+
+class WithNoise(torch.optim.SGD):
+    """A subclass, which may do anything."""
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0])
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.one(x) if float(self.one(x).mean()) > 0 else self.two(x)
+
+
+class Remembering(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head, self.last = nn.Linear(4, 3), None
+
+    def forward(self, x):
+        self.last = self.head(x)
+        return self.last
+
+
+class Deaf(nn.Module):
+    """Computes with weights that nobody can exchange."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+        self.kept = [self.head]
+
+    def forward(self, x):
+        weight = self.__dict__.setdefault("weights", (self.head.weight,))[0]
+        return nn.functional.linear(x, weight, self.head.bias)
+
+
+def hooked():
+    model = MODELS["mlp"]()
+    model[0].register_forward_hook(lambda module, args, output: None)
+    return model
+
+
+def hooked_optimizer(parameters):
+    optimizer = torch.optim.SGD(parameters, lr=0.1)
+    optimizer.register_step_post_hook(lambda *arguments: None)
+    return optimizer
+
+
+REFUSED = {
+    "a subclass of an optimizer": ({"optimizer": lambda groups: WithNoise(groups, lr=0.1)}, "WithNoise is not known"),
+    "Rprop": ({"optimizer": lambda groups: torch.optim.Rprop(groups, lr=0.1)}, "Rprop is not known"),
+    "ASGD": ({"optimizer": lambda groups: torch.optim.ASGD(groups, lr=0.1)}, "ASGD is not known"),
+    "Adafactor": ({"optimizer": lambda groups: torch.optim.Adafactor(groups, lr=0.1)}, "Adafactor is not known"),
+    "differentiable": (
+        {"optimizer": lambda groups: torch.optim.SGD(groups, lr=0.1, differentiable=True)},
+        "differentiable=True",
+    ),
+    "a hook on the optimizer": ({"optimizer": hooked_optimizer}, "SGD has hooks"),
+    "a hook on a module": ({"model": hooked}, "has hooks"),
+    "an LSTM": ({"model": Recurrent}, "PyTorch cannot batch its training step: Batching rule not implemented"),
+    "data-dependent control flow": ({"model": Branching}, "depends on the values of tensors"),
+    "a tensor kept as an attribute": ({"model": Remembering}, "keeps a tensor of each step as its attribute last"),
+    "attention with dropout": (
+        {"model": lambda: nn.Sequential(nn.Unflatten(1, (1, 4)), nn.TransformerEncoderLayer(4, 2, 8), nn.Flatten())},
+        "(differ|random numbers|batch)",
+    ),
+    "weights from elsewhere": ({"model": Deaf}, "(differ|gradient)"),
+    "a metric of numbers": ({"metrics": {"mean": lambda outputs, targets: outputs.mean().item()}}, "values of tensors"),
+    "float16": ({"autocast": "float16"}, "float16 scales the loss"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_batched_is_refused_with_the_reason_before_any_training(case):
+    given, reason = REFUSED[case]
+    model = given.get("model", MODELS["mlp"])()
+    trainable = problem(
+        lambda: model, **{"optimizer": "sgd"} | {key: it for key, it in given.items() if key != "model"}
+    )
+    attributes = [dict(vars(module)) for module in model.modules()]
+    before = str(plain(trainable.snapshot().state))
+    began = []
+    with pytest.raises(UnsupportedProblemError, match=f"(?s)vectorized=True cannot be done here: .*{reason}"):
+        sweep(trainable, RATES, epochs=1, vectorized=True, on_event=began.append)
+    assert not began
+    assert str(plain(trainable.snapshot().state)) == before
+    for module, kept in zip(model.modules(), attributes, strict=True):
+        assert vars(module).keys() == kept.keys()
+        assert all(vars(module)[name] is it for name, it in kept.items() if not name.startswith("_"))
+
+
+def test_what_pays_and_cannot_be_done_is_trained_one_after_another_with_the_reason_in_the_warnings():
+    many = np.geomspace(1e-4, 1e-2, 8)
+    answer = sweep(problem(Recurrent), many, epochs=1)
+    assert answer.vectorized is None
+    assert [it for it in answer.warnings if "one after another, not in one program: PyTorch cannot batch" in it]
+    assert_same_answer(sweep(problem(Recurrent), many, epochs=1, vectorized=False), answer)
+
+
+def test_what_has_no_copies_is_refused_where_asked_for_and_no_matter_otherwise():
+    with pytest.raises(UnsupportedProblemError, match="a QuadraticTrainable does not know how"):
+        sweep(QuadraticTrainable(), [0.1, 1.0], epochs=1, vectorized=True)
+    with pytest.raises(UnsupportedProblemError, match="the engine trains in other processes"):
+        sweep(problem(), RATES, epochs=1, vectorized=True, engine=LocalEngine(num_workers=2))
+    with pytest.raises(InvalidArgumentError, match="vectorized is 'yes'"):
+        sweep(QuadraticTrainable(), [0.1, 1.0], epochs=1, vectorized="yes")
+    answer = sweep(QuadraticTrainable(), [0.1, 1.0], epochs=1)
+    assert (answer.vectorized, answer.warnings) == (None, [])
+
+
+def timeless(answer):
+    """What does not depend on a clock, trials by their number, numbers to rounding."""
+    trials = [
+        (it.number, it.learning_rate, it.state, it.epochs, it.reductions, it.stage)
+        for it in sorted(answer.trials, key=lambda trial: trial.number)
+    ]
+    return trials, answer.verdict, answer.learning_rate, answer.epochs, pytest.approx(answer.cost, rel=1e-12)
+
+
+def assert_same_answer(one, other, tolerance=1e-4):
+    assert timeless(one) == timeless(other)
+    for trial, again in zip(one.trials, sorted(other.trials, key=lambda it: it.number), strict=True):
+        assert trial.curve.epochs.tolist() == again.curve.epochs.tolist()
+        for name in trial.curve.metrics:
+            if "loss" in name and trial.state is TrialState.COMPLETE:
+                np.testing.assert_allclose(again.curve.values(name), trial.curve.values(name), rtol=tolerance)
+
+
+RULES = [EarlyStopping(patience=4, min_delta=1e-3), ReduceOnPlateau(factor=0.5, patience=1, min_delta=0.01)]
+
+
+def test_a_sweep_comes_to_the_same_answer_with_rules_a_schedule_and_a_divergence():
+    several = [1e-4, 1e-2, 1e-1, WILD]
+    call = {"epochs": 8, "stopping": RULES, "schedule": cosine, "refine": 1}
+    expected = sweep(problem("convnet", "momentum"), several, vectorized=False, **call)
+    trainable = problem("convnet", "momentum")
+    before = str(plain(trainable.snapshot().state))
+    events = []
+    answer = sweep(trainable, several, vectorized=True, on_event=events.append, **call)
+    assert answer.vectorized == "asked for"
+    assert str(plain(trainable.snapshot().state)) == before
+    assert_same_answer(expected, answer)
+    assert any(trial.reductions for trial in answer.trials)
+    assert {trial.state for trial in answer.trials} == {TrialState.COMPLETE, TrialState.DIVERGED}
+    trainable.restore(answer.best)
+    assert trainable.evaluate()["val_loss"] == pytest.approx(answer.value, rel=1e-6)
+    finished = [event.trial.number for event in events if event.kind is EventKind.TRIAL_FINISHED]
+    assert sorted(finished) == [0, 1, 2, 3, 4]
+    assert type(answer).from_json(answer.to_json()).vectorized == "asked for"
+
+
+def test_a_copy_that_diverges_touches_no_other():
+    rates = rates_below_the_cliff(12)
+    wild = np.concatenate([rates, np.full((12, 1), WILD)], axis=1)
+    trainable = problem("mlp", "adamw", clip_norm=0.1)
+    (quiet, _), (beside, _) = trained_together(trainable, rates), trained_together(trainable, wild)
+    assert not np.isfinite(beside["loss"][-1, -1])
+    np.testing.assert_allclose(beside["loss"][:, :-1], quiet["loss"], rtol=1e-6)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_study_that_was_killed_goes_on_from_its_checkpoints_either_way(tmp_path, again):
+    several, call = [1e-3, 1e-2, WILD], {"epochs": 5, "stopping": RULES}
+    expected = sweep(problem("tied", "momentum"), several, vectorized=True, **call)
+    seen = []
+
+    def kill(event):
+        seen.append(event)
+        if event.trial is not None and event.trial.epochs == 3:
+            raise Killed
+
+    trainable = problem("tied", "momentum")
+    before = str(plain(trainable.snapshot().state))
+    with pytest.raises(Killed):
+        sweep(trainable, several, vectorized=True, study=tmp_path / "study", on_event=kill, **call)
+    assert str(plain(trainable.snapshot().state)) == before
+    epochs = []
+    answer = sweep(
+        problem("tied", "momentum"),
+        several,
+        vectorized=again,
+        study=tmp_path / "study",
+        on_event=lambda event: epochs.append(event) if event.kind is EventKind.EPOCH else None,
+        **call,
+    )
+    assert_same_answer(expected, answer)
+    assert len(epochs) < 2 * 5

@@ -59,6 +59,7 @@ class Laboratory(Bench):
         engine: Where segments are trained; None for this process.
         build: Builds the problem in other processes; None to carry it over as it is.
         vectorized: Whether trainings that do not depend on each other go on in one program.
+        num_copies: How many such trainings there are.
         on_event: Receives every `Event` as it happens.
     """
 
@@ -77,6 +78,7 @@ class Laboratory(Bench):
         engine: Engine | None = None,
         build: Callable[[], Trainable] | None = None,
         vectorized: Vectorized = False,
+        num_copies: int = 1,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         super().__init__(
@@ -99,7 +101,7 @@ class Laboratory(Bench):
         self.total_steps = epochs * problem.steps_per_epoch
         self._build = build
         self._elsewhere: Elsewhere | None = None
-        self._vectorized: Vectorized = vectorized
+        self._vectorized: tuple[Vectorized, int] = vectorized, num_copies
         self.together: Together | None = None
         self._initial_file: Path | None = None
         self.pace = Pace()
@@ -115,7 +117,7 @@ class Laboratory(Bench):
         self._initial = self.problem.snapshot()
         try:
             self._prepare()
-            self.together = together(self, self._vectorized, self._initial)
+            self.together = together(self, *self._vectorized, self._initial)
             self._look_before_training()
         except BaseException:
             self._leave()

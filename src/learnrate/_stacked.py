@@ -36,12 +36,28 @@ def checked_vectorized(value: Any) -> Vectorized:
     raise InvalidArgumentError(f'vectorized is {value!r}: pass "auto", True or False')
 
 
-def pays(size: Dimensions) -> bool:
+FEWEST_ON_CPU = 6
+MOST_PARAMETERS_ON_CPU = 30_000
+MOST_ON_CPU = 8_000_000
+"""Parameters times samples in an update: from there on a core computes for longer than Python takes to ask for it."""
+MOST_ON_A_DEVICE = 1_000_000_000
+"""Likewise on a GPU, whose throughput is a hundred times a core's. From reasoning: not yet measured."""
+
+
+def pays(size: Dimensions, num_copies: int) -> bool:
     """Tell whether many small trainings in one program are faster than one after another.
 
     A rule of the problem's size alone, so that the answer to a question does not depend on how busy a machine is.
     """
-    return False
+    work = size.num_parameters * size.batch_samples
+    if size.device != "cpu":
+        return num_copies > 1 and work <= MOST_ON_A_DEVICE
+    return (
+        size.framework == "torch"
+        and num_copies >= FEWEST_ON_CPU
+        and size.num_parameters <= MOST_PARAMETERS_ON_CPU
+        and work <= MOST_ON_CPU
+    )
 
 
 class Together(NamedTuple):
@@ -150,8 +166,8 @@ def _column(report: Mapping[str, Array], place: int) -> dict[str, Array]:
     return {name: values[:, place] for name, values in report.items()}
 
 
-def together(lab: Laboratory, vectorized: Vectorized, start: Snapshot) -> Together | None:
-    """Return what trains a laboratory's segments in one program; None where they are trained one after another.
+def together(lab: Laboratory, vectorized: Vectorized, num_copies: int, start: Snapshot) -> Together | None:
+    """Return what trains so many of a laboratory's segments in one program; None where that is not to be.
 
     Where it would pay and cannot be done, the laboratory is warned with the reason.
 
@@ -159,7 +175,9 @@ def together(lab: Laboratory, vectorized: Vectorized, start: Snapshot) -> Togeth
         UnsupportedProblemError: It has to be, and cannot.
     """
     size: Dimensions | None = getattr(lab.problem, "dimensions", None)
-    if vectorized is False or (vectorized == "auto" and (lab.engine.has_workers or size is None or not pays(size))):
+    if vectorized is False or num_copies < 2:
+        return None
+    if vectorized == "auto" and (lab.engine.has_workers or size is None or not pays(size, num_copies)):
         return None
     obstacle = _obstacle(lab, start)
     if obstacle is None:

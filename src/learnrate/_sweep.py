@@ -127,7 +127,8 @@ def sweep(
             study=record,
             engine=engine,
             build=build,
-            vectorized=vectorized if len(rates) > 1 else False,
+            vectorized=vectorized,
+            num_copies=len(rates),
             on_event=on_event,
         ) as lab,
     ):

@@ -2,11 +2,12 @@
 
 The forward pass runs under `torch.func.vmap` with `functional_call`, the backward pass over the sum of the losses, none
 of which another copy's parameters enter. The optimizer is the user's own class on the stacked parameters. It makes one
-step at the largest of the rates, and each copy takes its share of that:
+step at one rate, and each copy goes its own share of that way:
 
-    w_k ← w_k + η_k / η_max · (step(w_k, η_max) − w_k)
+    w_k ← w_k + η_k / η · (step(w_k, η) − w_k),    η = min(1, max_k η_k)
 
-which is its own step where the update is linear in the rate and the optimizer's state does not depend on the rate.
+which is its own step where the update is linear in the rate and the optimizer's state does not depend on the rate. The
+largest of the rates loses least to rounding; above 1 it might overflow, and what breaks one copy would break all.
 
 Sources: the documentation of torch.func and PyTorch's tutorial "Model ensembling".
 """
@@ -182,14 +183,14 @@ class TorchStack:
             torch._foreach_mul_(gradients, correction)  # pyright: ignore[reportPrivateUsage]  # as torch.optim does
         if parts.clip_norm is not None:
             _clip(gradients, parts.clip_norm)
-        most = float(rates.max())
-        for group, rate in zip(self._optimizer.param_groups, parts.rates.of(most), strict=True):
+        common = min(float(rates.max()), 1.0)
+        for group, rate in zip(self._optimizer.param_groups, parts.rates.of(common), strict=True):
             group["lr"] = rate
-        same = bool((rates == most).all())
+        same = bool((rates == common).all())
         before = [] if same else [it.detach().clone() for it in stacked]
         self._optimizer.step()
         for new, old in zip((it.detach() for it in stacked), before, strict=False):
-            share = torch.as_tensor(rates / most, dtype=new.dtype, device=new.device)
+            share = torch.as_tensor(rates / common, dtype=new.dtype, device=new.device)
             torch.lerp(old, new, _along(share, new), out=new)
         self._last = rates
 
