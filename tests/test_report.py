@@ -96,7 +96,7 @@ def test_no_answer_is_said_with_what_to_try(tmp_path):
 def test_a_doubtful_answer_comes_with_its_doubt(tmp_path):
     words = words_of(write(_examples.recommendation(verdict=Verdict.TOO_NARROW_LEFT), tmp_path))
     assert "Learning rate 2.1e-3" in words
-    assert "are already the best. Try smaller ones: lower min_learning_rate" in words
+    assert "are already the best. Try smaller ones too: lower min_learning_rate" in words
 
 
 def test_the_complete_result_is_in_the_page(tmp_path):
@@ -232,8 +232,8 @@ def test_what_to_try_next_names_the_arguments_that_the_verb_has():
         return _words.first_screen(result)["caution"]["advice"]
 
     narrow = Verdict.TOO_NARROW_RIGHT
-    assert advice(_examples.sweep(verdict=narrow)) == "Try larger ones: add them to learning_rates"
-    assert advice(_examples.recommendation(verdict=narrow)) == "Try larger ones: raise max_learning_rate"
+    assert advice(_examples.sweep(verdict=narrow)) == "Try larger ones too"
+    assert advice(_examples.recommendation(verdict=narrow)) == "Try larger ones too: raise max_learning_rate"
 
 
 def test_schedules_that_were_compared_stand_in_a_table_the_best_first(tmp_path):

@@ -84,7 +84,7 @@ def first_screen(result: Search) -> dict[str, Any]:
         "kind": "search",
         "headline": headline,
         "lede": lede,
-        "facts": [*facts, ("What it cost", f"{spent}. {duration(result.seconds)}.")],
+        "facts": [*facts, ("What it cost", f"{spent}. {capital(duration(result.seconds))}.")],
         "caution": None if best else {"message": "Every trial diverged or failed", "advice": _ADVICE},
     }
 

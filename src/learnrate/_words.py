@@ -66,7 +66,8 @@ def first_screen(result: Recommendation | Sweep | RangeTest) -> dict[str, Any]:
     if isinstance(result, Recommendation):
         kind, told, facts = "recommendation", "Learning rate", _recommendation_facts(result)
     elif isinstance(result, Sweep):
-        kind, told, facts = "sweep", f"Best of {len(result.trials)} trainings: learning rate", _sweep_facts(result)
+        name = "comparison of logs" if "logs" in result.settings else "sweep"
+        kind, told, facts = name, f"Best of {len(result.trials)} trainings: learning rate", _sweep_facts(result)
     else:
         kind, told, facts = "range test", "Learning rate", _range_test_facts(result)
     known = result.learning_rate
@@ -160,7 +161,7 @@ def _recommendation_facts(answer: Recommendation) -> list[tuple[str, str | list[
     sure = "" if answer.verdict is not Verdict.FOUND else f"{capital(answer.verdict.message)}. "
     facts.append(("How sure", sure + _trainings(answer)))
     spent = f"{answer.cost:.1f} training runs of {epochs_words(answer.horizon)}, the winner's own included"
-    facts.append(("What it cost", f"{spent}; {answer.budget:.1f} were allowed. {duration(answer.seconds)}."))
+    facts.append(("What it cost", f"{spent}; {answer.budget:.1f} were allowed. {capital(duration(answer.seconds))}."))
     return facts
 
 
@@ -193,7 +194,8 @@ def _sweep_facts(result: Sweep) -> list[tuple[str, str | list[str]]]:
     sure = "" if result.verdict is not Verdict.FOUND else f"{capital(result.verdict.message)}. "
     facts.append(("How sure", sure + _trainings(result)))
     spent = f"{result.cost:.1f} training runs of {epochs_words(result.horizon)}"
-    return [*facts, ("What it cost", f"{spent}. {duration(result.seconds)}.")]
+    took = ", as their logs tell." if "logs" in result.settings else f". {capital(duration(result.seconds))}."
+    return [*facts, ("What it cost", spent + took)]
 
 
 def _range_test_facts(test: RangeTest) -> list[tuple[str, str | list[str]]]:
@@ -211,7 +213,7 @@ def _range_test_facts(test: RangeTest) -> list[tuple[str, str | list[str]]]:
         facts.append(("Tried", tried))
     if test.verdict is Verdict.FOUND:
         facts.append(("How sure", f"{capital(test.verdict.message)}. A range test sees a few hundred steps only."))
-    return [*facts, ("What it cost", f"{test.cost:.2g} training runs. {duration(test.seconds)}.")]
+    return [*facts, ("What it cost", f"{test.cost:.2g} training runs. {capital(duration(test.seconds))}.")]
 
 
 def response_section(result: Recommendation | Sweep) -> dict[str, Any]:

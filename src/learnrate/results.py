@@ -491,7 +491,7 @@ def _weights(best: Any) -> str:
 
 def _footnotes(result: RangeTest | Sweep | Recommendation | Search) -> list[str]:
     found = result.verdict is Verdict.FOUND
-    lines = [] if found else [f"{result.verdict.message}: {advice_for(result)}"]
+    lines = [] if found else [f"{result.verdict.message}; {advice_for(result)}"]
     return lines + [f"note: {warning}" for warning in result.warnings]
 
 
@@ -501,8 +501,8 @@ def advice_for(result: RangeTest | Sweep | Recommendation | Search) -> str:
         return result.verdict.advice
     left = result.verdict is Verdict.TOO_NARROW_LEFT
     bound = "lower min_learning_rate" if left else "raise max_learning_rate"
-    what = "add them to learning_rates" if isinstance(result, Sweep) else bound
-    return f"try {'smaller' if left else 'larger'} ones: {what}"
+    further = f"try {'smaller' if left else 'larger'} ones too"
+    return further if isinstance(result, Sweep) else f"{further}: {bound}"
 
 
 def _array_to_list(value: Any) -> Any:
