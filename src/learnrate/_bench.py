@@ -52,13 +52,13 @@ class Bench:
     ) -> None:
         self.epochs = epochs
         self.schedule = schedule
-        self.metric = metric
+        self.metric: str = metric
         self.mode: Mode = mode
         self.budget = budget
         self.study = study
         self.engine = engine or LocalEngine()
         self.warnings: list[str] = []
-        self.spent = 0.0
+        self.spent: float = 0.0
         self._on_event = on_event
         self._stage = ""
         self._exit = contextlib.ExitStack()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from learnrate._build import Builder, Candidate
     from learnrate._folds import Fold, Scorer
     from learnrate.schedules import ScheduleMaker
+    from learnrate.stopping import Rule
     from learnrate.study import Study
     from learnrate.training import Snapshot
 
@@ -94,7 +95,7 @@ class Candidates(Bench):
         self._parts: dict[int, list[Trial]] = {}
         self._costs: dict[int, float] = {}
         several = len(folds) > 1
-        self._homes = [Home(self, Shelf(None, study, place if several else None)) for place in range(len(folds))]
+        self._homes = [_Fold(self, Shelf(None, study, place if several else None)) for place in range(len(folds))]
         self._jobs: dict[int, _Job] = {}
         self._owners: dict[str, tuple[_Job, int]] = {}
         self._ended: collections.deque[Trial] = collections.deque()
@@ -382,10 +383,9 @@ class _Job(NamedTuple):
         return self.until - (0.0 if self.before is None else self.before[0].epochs)
 
 
-class Home:
+class _Fold:
     """What the segments of one fold need of the bench."""
 
-    stopping = ()
     steps_per_epoch = 1
 
     def __init__(self, bench: Candidates, shelf: Shelf) -> None:
@@ -393,6 +393,7 @@ class Home:
         self.shelf = shelf
         self.study = bench.study
         self.mode: Mode = bench.mode
+        self.stopping: tuple[Rule, ...] = ()
 
     @property
     def metric(self) -> str:

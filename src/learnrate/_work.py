@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 class Home(Protocol):
     """What a segment needs of the verb that wants it."""
 
-    metric: str
     mode: Mode
     study: Study | None
     shelf: Shelf
     stopping: tuple[Rule, ...]
+
+    @property
+    def metric(self) -> str:
+        """The deciding metric, as far as is known."""
+        ...
 
     @property
     def steps_per_epoch(self) -> int:

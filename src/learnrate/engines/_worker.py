@@ -40,8 +40,10 @@ def _work(order: tuple[bytes, int, bytes | None], known: _Known, channel: IO[byt
         return
     try:
         for report in reports_of(task, lambda: known.problem(task, order[1], order[2]), folder, Pace()):
-            failed = isinstance(report, Ended) and isinstance(report.error, Exception)
-            send(channel, report._replace(error=portable(report.error)) if failed else report)
+            if isinstance(report, Ended) and isinstance(report.error, Exception):
+                send(channel, report._replace(error=portable(report.error)))
+            else:
+                send(channel, report)
     except BrokenPipeError:
         _end()  # the other side is gone
 
