@@ -219,8 +219,8 @@ def parallel(result: Search, *, width: int | None = WIDTH) -> Spec:
         about = _row(trial, result, y)
         strength = 0.12 + 0.6 * ((rank + 1) / len(ranked)) ** 3
         places = [(axis.name, axis.place(trial.hyperparameters.get(axis.name))) for axis in axes]
-        height = (about["shown"] - y.low) / ((y.high - y.low) or 1.0)
-        places.append((names[-1], 1 - height if result.mode == "min" else height))
+        reached: float = (about["shown"] - y.low) / ((y.high - y.low) or 1.0)
+        places.append((names[-1], 1 - reached if result.mode == "min" else reached))
         rows += [
             {key: about[key] for key in ("trial", "value", "state", "point")}
             | {"name": name, "place": place, "strength": 1.0 if about["rank"] else strength, "best": about["rank"]}

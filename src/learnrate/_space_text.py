@@ -101,7 +101,9 @@ def _meant(node: ast.expr, shown: str) -> Any:
         raise InvalidArgumentError(f"{shown} is no space{hint}: {_ALLOWED}")
     values = [_value(one, shown) for one in node.args]
     if kind == "choice":
-        return learnrate.choice(values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values)
+        alone: Any = values[0] if len(values) == 1 else None
+        several: Any = alone if isinstance(alone, list | tuple) else values
+        return learnrate.choice(several)
     named = {str(one.arg): _value(one.value, shown) for one in node.keywords}
     try:
         return getattr(learnrate, kind)(*values, **named)

@@ -50,7 +50,7 @@ def command_builder(command: Sequence[str], *, rated: bool, **options: Any) -> C
 
     def build(**hyperparameters: Any) -> CommandTrainable:
         own = {name: value for name, value in hyperparameters.items() if name != _RATE}
-        filled = {name: _filled(one, own) for name, one in places.items()}
+        filled: dict[str, Any] = {name: _filled(one, own) for name, one in places.items()}
         return _Filled([_filled(word, own) for word in command], **options | filled)
 
     own_names = [name for name in names if name not in PLACEHOLDERS]
