@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from learnrate._select import select
 from learnrate._sweep import sweep
 from learnrate.engines.local import LocalEngine
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
@@ -14,7 +15,7 @@ from learnrate.results import TrialState
 from learnrate.schedules import cosine
 from learnrate.stopping import EarlyStopping, ReduceOnPlateau
 from learnrate.testing import QuadraticTrainable
-from learnrate.training import EventKind
+from learnrate.training import BLOCK, EventKind
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -382,3 +383,95 @@ def test_a_study_that_was_killed_goes_on_from_its_checkpoints_either_way(tmp_pat
     )
     assert_same_answer(expected, answer)
     assert len(epochs) < 2 * 5
+
+
+def jax_problem():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    from learnrate.adapters.jax import JaxTrainable
+
+    x, y = (it.numpy() for it in data(64))
+    first, second = jax.random.split(jax.random.key(0))
+    params = {"one": 0.5 * jax.random.normal(first, (4, 8)), "two": 0.5 * jax.random.normal(second, (8, 3))}
+
+    def loss_fn(params, state, batch, key):
+        inputs, targets = batch
+        hidden = jax.nn.relu(inputs @ params["one"])
+        hidden *= jax.random.bernoulli(key, 0.8, hidden.shape)
+        losses = optax.softmax_cross_entropy_with_integer_labels(hidden @ params["two"], targets)
+        return losses.mean(), {"average": 0.9 * state["average"] + 0.1 * hidden.mean()}
+
+    settings = {"state": {"average": jax.numpy.zeros(())}, "key": jax.random.key(1), "batch_size": 8}
+    return JaxTrainable(params, loss_fn, optax.adamw, (x, y), (x[:20], y[:20]), **settings)
+
+
+def test_jax_comes_to_the_same_answer():
+    several = [1e-4, 1e-3, 1e-2, 1e20, 1e25]
+    expected = sweep(jax_problem(), several, epochs=4, stopping=RULES, vectorized=False)
+    trainable = jax_problem()
+    answer = sweep(trainable, several, epochs=4, stopping=RULES, vectorized=True)
+    assert_same_answer(expected, answer, 1e-5)
+    trainable.restore(answer.best)
+    assert trainable.evaluate()["val_loss"] == pytest.approx(answer.value, rel=1e-6)
+
+
+class Counting(QuadraticTrainable):
+    """Keeps the weights of every evaluation, and the losses that it reported."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.evaluated, self.losses = [], []
+
+    def train(self, learning_rates):
+        report = super().train(learning_rates)
+        self.losses.append(report["loss"])
+        return report
+
+    def evaluate(self):
+        self.evaluated.append(self.weights.tobytes())
+        return super().evaluate()
+
+
+def test_no_weights_are_evaluated_twice():
+    searched, swept = Counting(), Counting()
+    select(searched, epochs=8, budget=3)
+    sweep(swept, [0.01, 0.1, 1.0, 5.0], epochs=4, refine=1)
+    for trainable in (searched, swept):
+        assert len(trainable.evaluated) > 8
+        assert len(set(trainable.evaluated)) == len(trainable.evaluated)
+
+
+def test_a_training_that_diverged_ends_within_the_block():
+    trainable = Counting(steps_per_epoch=500)
+    sweep(trainable, [1e100], epochs=3, metric="loss")
+    losses = np.concatenate(trainable.losses)
+    assert len(losses) <= np.argmax(~np.isfinite(losses)) + BLOCK
+
+
+def test_batches_are_the_users_own_tensors_at_every_rate():
+    seen = set()
+
+    def loss_fn(outputs, targets):
+        seen.add(targets.data_ptr())
+        return LOSS(outputs, targets)
+
+    x, y = data(32)
+    batches = [(x[at : at + 8], y[at : at + 8]) for at in range(0, 32, 8)]
+    for vectorized in (False, True):
+        model = MODELS["mlp"]()
+        trainable = TorchTrainable(model, torch.optim.SGD(model.parameters(), lr=0.1), loss_fn, batches)
+        sweep(trainable, RATES, epochs=1, vectorized=vectorized)
+    assert seen == {targets.data_ptr() for _, targets in batches}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_losses_reach_python_a_block_at_a_time(together):
+    model, (x, y) = MODELS["convnet"](), data(32)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainable = TorchTrainable(model, optimizer, LOSS, [(x[:16], y[:16]), (x[16:], y[16:])], clip_norm=1.0)
+    trained = trainable.stack([trainable.snapshot()] * 3) if together else trainable
+    rates = np.full((64, 3) if together else 64, 1e-3)
+    with torch.autograd.profiler.profile() as profile:
+        trained.train(rates)
+    names = [event.name for event in profile.function_events]
+    assert "aten::convolution" in names
+    assert "aten::_local_scalar_dense" not in names

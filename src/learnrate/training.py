@@ -113,12 +113,21 @@ class Stack(Protocol):
 
 
 class Dimensions(NamedTuple):
-    """How large a problem is: the framework ("torch"), the device ("cpu", "cuda"), parameters, samples in an update."""
+    """How large a problem is, as far as it decides whether copies are worth being trained in one program.
+
+    Attributes:
+        framework: What computes: "torch", "jax".
+        device: Where: "cpu", "cuda".
+        num_parameters: How many numbers are trained.
+        batch_samples: How many samples an update takes.
+        is_dense: Whether no parameter has more than two axes: a convolution's has, and is used at each place.
+    """
 
     framework: str
     device: str
     num_parameters: int
     batch_samples: float
+    is_dense: bool
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):

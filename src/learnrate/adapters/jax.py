@@ -241,8 +241,9 @@ class JaxTrainable:
     @property
     def dimensions(self) -> Dimensions:
         """How large the problem is, which decides whether copies of it are worth being trained in one program."""
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(self._params))
-        return Dimensions("jax", jax.default_backend(), parameters, float(self._train.batch_samples))
+        leaves = jax.tree.leaves(self._params)
+        parameters, is_dense = sum(leaf.size for leaf in leaves), all(leaf.ndim <= 2 for leaf in leaves)
+        return Dimensions("jax", jax.default_backend(), parameters, float(self._train.batch_samples), is_dense)
 
     def stack(self, snapshots: Sequence[JaxSnapshot]) -> CompiledStack:
         """Return copies of the problem that are trained in one program, each from one of these snapshots.

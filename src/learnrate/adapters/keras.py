@@ -21,6 +21,7 @@ except ImportError as error:
     ) from error
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -219,10 +220,10 @@ class KerasTrainable:
     @property
     def dimensions(self) -> Dimensions:
         """How large the problem is, which decides whether copies of it are worth being trained in one program."""
-        words = self.describe()
-        return Dimensions(
-            f"keras on {words['backend']}", device_in_use(), int(words["parameters"]), float(words["batch_samples"])
-        )
+        shapes = [tuple(it.shape) for it in self.model.trainable_variables]
+        parameters, is_dense = sum(math.prod(shape) for shape in shapes), all(len(shape) <= 2 for shape in shapes)
+        framework = f"keras on {keras.config.backend()}"
+        return Dimensions(framework, device_in_use(), parameters, float(self._source.batch_samples), is_dense)
 
     def stack(self, snapshots: Sequence[KerasSnapshot]) -> Stack:
         """Return copies of the problem that are trained in one program, each from one of these snapshots.

@@ -372,10 +372,11 @@ class TorchTrainable:
     @functools.cached_property
     def dimensions(self) -> Dimensions:
         """How large the problem is, which decides whether copies of it are worth being trained in one program."""
-        parameters = sum(it.numel() for it in self._parameters if it.requires_grad)
+        trained = [it for it in self._parameters if it.requires_grad]
+        parameters, is_dense = sum(it.numel() for it in trained), all(it.dim() <= 2 for it in trained)
         with self._randomness.preserved():
             samples = samples_per_batch(self.train_data) * self._accumulate
-        return Dimensions("torch", self.device.type, parameters, samples)
+        return Dimensions("torch", self.device.type, parameters, samples, is_dense)
 
     def stack(self, snapshots: Sequence[TorchSnapshot]) -> TorchStack:
         """Return copies of the problem that are trained in one program, each from one of these snapshots.
