@@ -81,3 +81,12 @@ def test_a_range_test_gives_the_range_of_a_cyclical_schedule() -> None:
     assert lowest == pytest.approx(highest / 4)
     flat = learnrate.range_test(QuadraticTrainable(noise=0.01), max_learning_rate=1e-6)
     assert flat.cyclical_range is None
+
+
+def test_the_stages_are_named_by_their_schedule() -> None:
+    told = []
+    learnrate.select(
+        QuadraticTrainable(), epochs=2, schedules=MAKERS[:2], on_event=lambda event: told.append(event.message)
+    )
+    assert told[0].startswith("constant: ")
+    assert any(one.startswith("cosine: ") for one in told)

@@ -10,28 +10,34 @@ import msgspec
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import ScheduleOutcome
 from learnrate.schedules import ScheduleMaker, describe, settings_told
+from learnrate.training import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from learnrate.results import Recommendation
+    from learnrate.training import Event
 
 
 def select_among(
-    schedules: Sequence[ScheduleMaker], study: str | Path | None, select_one: Callable[..., Recommendation]
+    schedules: Sequence[ScheduleMaker],
+    study: str | Path | None,
+    select_one: Callable[..., Recommendation],
+    on_event: Callable[[Event], None] | None = None,
 ) -> Recommendation:
     """Select a learning rate for each schedule; return the recommendation of the best, with what each reached.
 
     Args:
         schedules: The schedules' makers, each another.
         study: A folder for a study of each schedule, by its place and name; None for no study.
-        select_one: Selects for `schedule=` and `study=`.
+        select_one: Selects for `schedule=`, `study=` and `on_event=`.
+        on_event: Called with every `Event`; the stages are named by their schedule.
     """
     names = _names(schedules)
     answers: list[Recommendation] = []
     for place, (name, schedule) in enumerate(zip(names, schedules, strict=True), 1):
         folder = None if study is None else Path(study) / f"{place}-{name}"
-        answer = select_one(schedule=schedule, study=folder)
+        answer = select_one(schedule=schedule, study=folder, on_event=_telling(on_event, name))
         best = min(range(len(answers)), key=lambda i: _rank(answers[i]), default=None)
         if best is not None and _rank(answer) >= _rank(answers[best]):
             answer = msgspec.structs.replace(answer, best=None)  # one set of weights is kept, the best schedule's
@@ -46,6 +52,18 @@ def select_among(
         seconds=sum(answer.seconds for answer in answers),
         schedules=[_outcome(answer) for answer in answers],
     )
+
+
+def _telling(on_event: Callable[[Event], None] | None, name: str) -> Callable[[Event], None] | None:
+    """Return an `on_event` that names the schedule where a stage begins: each schedule has the same stages."""
+    if on_event is None:
+        return None
+
+    def tell(event: Event) -> None:
+        staged = event.kind is EventKind.STAGE
+        on_event(msgspec.structs.replace(event, message=f"{name}: {event.message}") if staged else event)
+
+    return tell
 
 
 def _names(schedules: Sequence[ScheduleMaker]) -> list[str]:

@@ -106,9 +106,8 @@ def select(
             max_learning_rate=max_learning_rate,
             seed=seed,
             engine=engine,
-            on_event=on_event,
         )
-        return select_among(schedules, study, one)
+        return select_among(schedules, study, one, on_event)
     problem = require_trainable(problem)
     low, high = _checks.learning_rate_range(min_learning_rate, max_learning_rate)
     settings: dict[str, Any] = {
