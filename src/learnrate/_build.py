@@ -50,6 +50,7 @@ class Builder:
             )
         self._build = build
         self.name = getattr(build, "__qualname__", type(build).__qualname__)
+        self.is_generator = inspect.isgeneratorfunction(build)
         try:
             parameters = list(inspect.signature(build).parameters.values())
         except (TypeError, ValueError):

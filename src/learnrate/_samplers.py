@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, ge
 
 import numpy as np
 
+from learnrate._around import around
 from learnrate._space import Choice, did_you_mean
 from learnrate.errors import InvalidArgumentError, MissingExtraError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from learnrate._space import Space
     from learnrate.curves import Mode
 
-SamplerName = Literal["tpe", "gp", "random", "qmc", "grid"]
+SamplerName = Literal["tpe", "gp", "random", "qmc", "grid", "around"]
 Point = dict[str, Any]
 Key = tuple[float, ...]
 _T = TypeVar("_T")
@@ -53,7 +54,8 @@ class Sampler:
 
     "grid" goes through all of them in order, "random" draws each by itself, "qmc" fills the space evenly (Sobol's
     sequence, scrambled). "tpe" (Bergstra et al. 2011) and "gp" (Gaussian processes) are Optuna's; they begin with
-    `STARTUP` points of "qmc" and learn from what they are told. A point that broke is told to TPE as pruned and to GP
+    `STARTUP` points of "qmc" and learn from what they are told. "around" begins likewise, until a training has come to
+    its end, and looks around the best of those that have. A point that broke is told to TPE as pruned and to GP
     as no better than the worst, so that both turn away from where training breaks.
 
     A proposal depends on the space, the seed, the number and what is told, and on nothing else: every ask has a
@@ -143,6 +145,11 @@ class Sampler:
         learns = self._name in ("tpe", "gp") and len(told) >= STARTUP and any(one.value is not None for one in told)
         if learns:
             return self._learned(int(generator.integers(2**31)), told, pending)
+        if self._name == "around" and len(told) >= STARTUP:
+            whole = [one for one in told if one.value is not None and one.stopped_at is None]
+            if whole:
+                best = (min if self._mode == "min" else max)(whole, key=lambda one: one.value or 0.0)
+                return around(self._space, best.point, generator)
         if self._name == "random" or attempt:
             return self._space.at(generator.random(len(self._space)))
         from scipy.stats import qmc  # pyright: ignore[reportMissingTypeStubs]  # scipy has none

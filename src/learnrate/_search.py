@@ -18,6 +18,7 @@ from learnrate._folds import folds_of
 from learnrate._halving import Halving, affordable, brackets_of, halving_of
 from learnrate._importance import importance
 from learnrate._own_rates import COST, Selects
+from learnrate._rounds import BUDGET, halving_in_rounds, next_round
 from learnrate._samplers import Point, Sampler, SamplerName, Told, check_sampler
 from learnrate._space import LEARNING_RATE, Space
 from learnrate._stages import Stage, stages_of
@@ -45,7 +46,7 @@ def search(
     space: Mapping[str, Any],
     *,
     epochs: int,
-    sampler: SamplerName = "tpe",
+    sampler: SamplerName | None = None,
     num_trials: int | None = None,
     budget: float | None = None,
     halving: str | Halving | None = None,
@@ -76,11 +77,14 @@ def search(
         space: Names and their values: `learnrate.log_uniform`, `uniform`, `integers`, `choice`, a list, or a frozen
             distribution of scipy.stats.
         epochs: Epochs of a full training.
-        sampler: "tpe" (tree-structured Parzen estimators), "gp" (Gaussian processes; needs PyTorch), "random", "qmc"
+        sampler: None searches in rounds of halving, first over all of the space and then around the best so far, where
+            no `num_trials`, halving or stages are asked for, and is "tpe" where they are. "tpe" (tree-structured Parzen
+            estimators), "gp" (Gaussian processes; needs PyTorch), "around" (around the best so far), "random", "qmc"
             (even coverage) or "grid".
         num_trials: How many points to try; all of a grid, else 20, where there is no budget either.
-        budget: What may be spent, in full trainings; each fold's is one. No trial begins that it does not cover, and
-            with halving so many begin that it covers those that go on.
+        budget: What may be spent, in full trainings; each fold's is one. Rounds spend 8, or 8 a fold, where it is not
+            given. No trial begins that it does not cover, and with halving so many begin that it covers those that go
+            on.
         halving: "successive", "hyperband" or a `learnrate.Halving`: all begin, the promising ones go on. None trains
             all to their end.
         data: `(x, y)`, the samples to split; `build` is then called with `train=(x, y)` and `validation=(x, y)` too.
@@ -185,9 +189,12 @@ class _Plan(NamedTuple):
     mode: Mode
     seed: int
     settings: dict[str, Any]
+    in_rounds: bool = False
 
     def cost_limit(self, folds: int) -> float | None:
         """Return what the search will spend at most, where that is known."""
+        if self.in_rounds:
+            return BUDGET * folds if self.budget is None else self.budget
         whole = float(self.num_trials * folds) if self.halving is None and self.learning_rate != "select" else None
         return whole if self.budget is None else self.budget if whole is None else min(self.budget, whole)
 
@@ -195,6 +202,8 @@ class _Plan(NamedTuple):
 def _planned(build: Callable[..., Any], space: Space, *, folded: bool, **asked: Any) -> _Plan:
     """Check everything that can be checked before any training."""
     epochs, sampler, budget, rate = asked["epochs"], asked["sampler"], asked["budget"], asked["learning_rate"]
+    in_rounds = rate != "select" and all(asked[one] is None for one in ("sampler", "num_trials", "halving", "stages"))
+    sampler = ("around" if in_rounds else "tpe") if sampler is None else sampler
     check_sampler(sampler, space)
     _checks.metric_name(asked["metric"])
     if budget is not None:
@@ -206,13 +215,13 @@ def _planned(build: Callable[..., Any], space: Space, *, folded: bool, **asked: 
             "the learning rate is in the space and given as learning_rate=: leave one of them out"
         )
     builder = Builder(build, space, folded=folded)
-    halving = halving_of(asked["halving"], epochs)
+    halving = halving_in_rounds(epochs) if in_rounds else halving_of(asked["halving"], epochs)
     count = asked["num_trials"]
     count = None if count is None else _checks.positive_integer("num_trials", count)
     if sampler == "grid":
         _require_whole_grid(space, count, budget, halving)
     if count is None:
-        count = int(min(space.size, 10**6)) if sampler == "grid" or budget is not None else NUM_TRIALS
+        count = int(min(space.size, 10**6)) if sampler == "grid" or in_rounds or budget is not None else NUM_TRIALS
     stages = stages_of(asked["stages"], space, count, builder.defaults)
     settings: dict[str, Any] = {
         "space": space.describe(),
@@ -227,9 +236,10 @@ def _planned(build: Callable[..., Any], space: Space, *, folded: bool, **asked: 
         "metric": asked["metric"],
         "mode": asked["mode"],
         "seed": asked["seed"],
-    }
-    own = {name: asked[name] for name in ("epochs", "sampler", "budget", "learning_rate", "metric", "mode", "seed")}
-    return _Plan(build=builder, space=space, num_trials=count, halving=halving, stages=stages, settings=settings, **own)
+    } | ({"in_rounds": True} if in_rounds else {})
+    own = {name: asked[name] for name in ("epochs", "budget", "learning_rate", "metric", "mode", "seed")}
+    own |= {"sampler": sampler, "num_trials": count, "stages": stages, "in_rounds": in_rounds}
+    return _Plan(build=builder, space=space, halving=halving, settings=settings, **own)
 
 
 def _require_whole_grid(space: Space, count: int | None, budget: float | None, halving: Halving | None) -> None:
@@ -256,6 +266,10 @@ def _opened(
     return Study.open(Path(path), verb="search", settings=settings, identity={"build": plan.build.name})
 
 
+COMES_WHOLE = "trains all its epochs at once"
+"""What the error of a function says that cannot be left in its middle, and so cannot be halved."""
+
+
 class _Ended(Exception):  # noqa: N818  # not an error
     """There is nothing more to spend, or too much has failed."""
 
@@ -269,6 +283,7 @@ class _Run:
         self._values: dict[int, Point] = {}
         self._failures = 0
         self._ends = False
+        self._comes_whole = False
         self._selects = Selects(bench)
 
     def result(self, settings: dict[str, Any], started: float) -> Search:
@@ -317,6 +332,9 @@ class _Run:
             bench.announce(f"tuning {', '.join(part)}")
         else:
             bench.announce(f"searching {', '.join(part)} by {plan.sampler}")
+        if plan.in_rounds:
+            self._rounds(_Asked(Sampler(plan.sampler, part, seed=plan.seed, mode=plan.mode), fixed))
+            return
         first = len(self._values)
         left = sum(one.trials for one in plan.stages[: stage.number + 1]) - first  # what earlier stages did not need
         if plan.halving is not None and plan.budget is not None:
@@ -330,6 +348,30 @@ class _Run:
         self._tune([Course(bracket, factor, plan.mode, plan.epochs) for bracket in brackets], asked)
         if len(self._values) - first < left and len(plan.stages) == 1:
             bench.warnings.append(f"all {part.size:,.0f} points of the space have been tried")
+
+    def _rounds(self, asked: _Asked) -> None:
+        """Halve again and again, each time around the best so far, while the budget covers it."""
+        plan, bench = self._plan, self._bench
+        budget = plan.cost_limit(len(bench.folds)) or BUDGET
+        most = min(plan.num_trials, round(budget * plan.epochs))  # each costs an epoch at least
+        halving = plan.halving or halving_in_rounds(plan.epochs)
+        while True:
+            begun = len(self._values)
+            unspent = (budget - bench.spent) / len(bench.folds)
+            bracket = next_round(halving, plan.epochs, unspent, begun, most, replayed=plan.build.is_generator)
+            if bracket is None:
+                break
+            try:
+                self._tune([Course(bracket, halving.factor, plan.mode, plan.epochs)], asked)
+            except _Ended:
+                if not self._comes_whole or halving.min_epochs == plan.epochs:
+                    raise
+                self._ends, halving = False, Halving(min_epochs=plan.epochs)
+                continue
+            if len(self._values) - begun < bracket.candidates:
+                break
+        if len(self._values) >= plan.space.size:
+            bench.warnings.append(f"all {plan.space.size:,.0f} points of the space have been tried")
 
     def _tune(self, courses: list[Course], asked: _Asked) -> None:
         """Begin candidates and let the promising ones go on, as many at a time as there is room for."""
@@ -418,6 +460,8 @@ class _Run:
         if trial.state is not TrialState.FAILED:
             self._failures = 0 if not self._failed_too_often else self._failures
             return
+        if self._plan.in_rounds and COMES_WHOLE in (trial.error or ""):
+            self._comes_whole = self._ends = True
         self._failures += 1
         reason = (trial.error or "").strip().splitlines()[-1]
         bench.warnings.append(f"trial {trial.number} failed: {reason}")
