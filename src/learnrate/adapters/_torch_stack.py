@@ -14,6 +14,8 @@ Sources: the documentation of torch.func and PyTorch's tutorial "Model ensemblin
 
 # torch's stubs are partial, and batches and states are of any kind:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# the same holds for the lambdas that go over them:
+# pyright: reportUnknownLambdaType=false
 
 from __future__ import annotations
 
@@ -74,10 +76,10 @@ class TorchStack:
         self._live = {name: it for name, it in problem.model.named_parameters() if it.requires_grad}
         copies: list[Tree] = []
         for at, snapshot in enumerate(snapshots):
-            if at == 0 or snapshot is not snapshots[at - 1]:
+            again = at > 0 and snapshot is snapshots[at - 1]
+            if not again:
                 problem.restore(snapshot)
-                one = self._read()
-            copies.append(one)  # pyright: ignore[reportPossiblyUnbound]  # the first is read
+            copies.append(copies[-1] if again else self._read())
         self._hold(_over(lambda *values: torch.stack(values), *copies))
         self._objects = [copy.deepcopy(parts.meter.objects) for _ in copies]
         self._last = np.full(len(copies), parts.rates.largest)
@@ -180,7 +182,8 @@ class TorchStack:
         parts, stacked = self._parts, list(self._parameters.values())
         gradients = [it.grad for it in stacked if it.grad is not None]
         if correction != 1:  # fewer batches came than the gradients were divided by
-            torch._foreach_mul_(gradients, correction)  # pyright: ignore[reportPrivateUsage]  # as torch.optim does
+            for it in gradients:
+                it.mul_(correction)
         if parts.clip_norm is not None:
             _clip(gradients, parts.clip_norm)
         common = min(float(rates.max()), 1.0)

@@ -256,7 +256,7 @@ class JaxTrainable:
             [(one.params, one.opt_state, one.state) for one in snapshots],
             lambda carry, rates: self._trained(self._train_stack, carry, rates),
             lambda carry: self._evaluated(self._evaluate_stack, carry[0], carry[2]),
-            lambda carry: JaxSnapshot(*carry, self._root, self._step),
+            lambda carry: JaxSnapshot(carry[0], carry[1], carry[2], self._root, self._step),
         )
         checks.check_stack(self._update, stack.carry, self._train.first(), self._validation_key)
         return stack
