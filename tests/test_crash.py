@@ -117,19 +117,26 @@ def require_nothing_finished_is_trained_again(folder: Path) -> None:
             finished.add(rate)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_workers_that_are_killed_cost_no_trial(tmp_path, seed):
+@pytest.mark.parametrize(
+    ("verb", "seed"),
+    [
+        ("workers", 0),
+        *(pytest.param("workers", seed, marks=pytest.mark.slow) for seed in (1, 2)),
+        *(pytest.param("search workers", seed, marks=pytest.mark.slow) for seed in (3, 4, 5)),
+    ],
+)
+def test_workers_that_are_killed_cost_no_trial(tmp_path, verb, seed):
     (tmp_path / "killed").mkdir()
     (tmp_path / "whole").mkdir()
     moments = random.Random(seed)  # noqa: S311  # no secret
-    driver = started("workers", tmp_path / "killed", 0.1)
+    driver = started(verb, tmp_path / "killed", 0.1)
     for _ in range(2):  # a third death of the same training would end it
         time.sleep(moments.uniform(0.2, 1.2))
         workers = descendants(driver.pid)
         if workers:
             os.kill(moments.choice(workers), signal.SIGKILL)
     assert driver.wait() == 0
-    assert (tmp_path / "killed" / "answer").read_text() == work("sweep", tmp_path / "whole", 0.0)
+    assert (tmp_path / "killed" / "answer").read_text() == work(verb, tmp_path / "whole", 0.0)
     require_all_acknowledged(tmp_path / "killed")
 
 

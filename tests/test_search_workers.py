@@ -21,7 +21,7 @@ from learnrate._samplers import Sampler, Told
 from learnrate._space import Space
 from learnrate.curves import LearningCurve
 from learnrate.engines.local import LocalEngine
-from learnrate.errors import TrialFailedError, UnknownMetricError
+from learnrate.errors import TrialFailedError, UnknownMetricError, UnsupportedProblemError
 from learnrate.results import Trial
 from learnrate.study import Study
 from learnrate.testing import QuadraticTrainable
@@ -189,6 +189,18 @@ def test_a_build_that_fails_in_a_worker_is_told_with_its_traceback():
     assert len(failed) == 2
     assert "in fragile" in str(failed[0].error)
     assert "MemoryError: no room" in answer.warnings[0]
+
+
+def test_a_build_that_has_no_pickle_is_refused_with_what_to_do():
+    stuck = (one for one in "a generator has no pickle")
+
+    def refers(noise):
+        del noise
+        return next(stuck)
+
+    with pytest.raises(UnsupportedProblemError, match="refers cannot be carried over .*: let it load"):
+        search(refers, SPACE, epochs=1, engine=LocalEngine(num_workers=2))
+    assert not descendants()
 
 
 def test_where_nothing_works_in_any_worker_the_search_ends():

@@ -418,7 +418,10 @@ class _Fold:
 class _Built:
     """Builds a candidate's problem for one of the folds, wherever it is trained."""
 
+    advice = "let it load or make what it needs, rather than refer to what has been made"
+
     def __init__(self, build: Builder, folds: Sequence[Fold | None], scorer: Scorer | None, epochs: int) -> None:
+        self.carried_as = build.name
         self._build = build
         self._folds = folds
         self._scorer = scorer

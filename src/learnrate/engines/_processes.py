@@ -143,9 +143,11 @@ def carried(problem: Any) -> bytes:
     try:
         return pickled(problem)
     except Exception as error:
+        name: str = getattr(problem, "carried_as", f"a {type(problem).__name__}")
+        advice = getattr(problem, "advice", "pass a function without arguments that builds the problem")
         raise UnsupportedProblemError(
-            f"a {type(problem).__name__} cannot be carried over to another process ({type(error).__name__}: {error}): "
-            "pass a function without arguments that builds the problem, or train in this process"
+            f"{name} cannot be carried over to another process ({type(error).__name__}: {error}): {advice}, or train in "
+            "this process"
         ) from error
 
 
