@@ -136,7 +136,9 @@ def test_workers_that_are_killed_cost_no_trial(tmp_path, verb, seed):
         if workers:
             os.kill(moments.choice(workers), signal.SIGKILL)
     assert driver.wait() == 0
-    assert (tmp_path / "killed" / "answer").read_text() == work(verb, tmp_path / "whole", 0.0)
+    assert (tmp_path / "killed" / "answer").read_text() == work(
+        "sweep" if verb == "workers" else verb, tmp_path / "whole", 0.0
+    )
     require_all_acknowledged(tmp_path / "killed")
 
 

@@ -198,7 +198,7 @@ def test_a_build_that_has_no_pickle_is_refused_with_what_to_do():
         del noise
         return next(stuck)
 
-    with pytest.raises(UnsupportedProblemError, match="refers cannot be carried over .*: let it load"):
+    with pytest.raises(UnsupportedProblemError, match=r"refers cannot be carried over .*: let it load"):
         search(refers, SPACE, epochs=1, engine=LocalEngine(num_workers=2))
     assert not descendants()
 

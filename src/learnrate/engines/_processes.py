@@ -146,8 +146,8 @@ def carried(problem: Any) -> bytes:
         name: str = getattr(problem, "carried_as", f"a {type(problem).__name__}")
         advice = getattr(problem, "advice", "pass a function without arguments that builds the problem")
         raise UnsupportedProblemError(
-            f"{name} cannot be carried over to another process ({type(error).__name__}: {error}): {advice}, or train in "
-            "this process"
+            f"{name} cannot be carried over to another process ({type(error).__name__}: {error}): {advice}, "
+            "or train in this process"
         ) from error
 
 
