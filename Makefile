@@ -11,8 +11,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 demo: $(VENV)/.installed-for-demo
 	$(BIN)/learnrate select examples/mnist_torch.py:build --epochs 12 --report demo/learning-rate.html
 
+# Two processes, a file in one of them: most tests keep one core busy.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check
