@@ -226,8 +226,9 @@ def test_nothing_is_wider_than_the_screen_and_ink_follows_the_scheme(opened, sch
     assert brightness > 500 if scheme == "dark" else brightness < 200
 
 
-def test_every_chart_has_words_and_every_control_a_name(opened):
-    page = opened(_examples.recommendation())
+@pytest.mark.parametrize("kind", ["recommendation", "search"])
+def test_every_chart_has_words_and_every_control_a_name(opened, kind):
+    page = opened(getattr(_examples, kind)())
     names = page.eval_on_selector_all(".chart", "all => all.map((it) => it.getAttribute('aria-label') || '')")
     assert all(len(name) > 20 for name in names)
     assert len(set(names)) == len(names)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import _examples
-from learnrate import _code, _search_drawings
+from learnrate import _search_drawings
 from learnrate.results import Search, TrialState, Verdict
 from test_report import EVIL, embedded, own_part, words_of, write
 
@@ -102,7 +102,7 @@ def test_a_search_is_read_from_its_json_and_weighs_what_the_others_weigh(tmp_pat
 
 def test_the_lines_hold_any_name_and_no_more_digits_than_are_known():
     answer = _examples.search(hyperparameters={"a b": 0.123456789, "units": (25, 25)}, learning_rate=None)
-    assert _code.lines_for_values(answer) == (
+    assert answer.code() == (
         "hyperparameters = {\n    'a b': 0.1235,\n    'units': (25, 25),\n}\n"
         "epochs = 6  # at its best after 5: keep those weights\n"
     )

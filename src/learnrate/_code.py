@@ -112,7 +112,14 @@ def takes_one_rate(answer: Recommendation | Sweep | Search) -> bool:
 
 
 def lines_for_values(result: Search, framework: str | None = None) -> str:
-    """Return the lines that set a search's best hyperparameters; with a framework, those of its learning rate too."""
+    """Return the lines that set a search's best hyperparameters; with a framework, those of its learning rate too.
+
+    Raises:
+        InvalidArgumentError: If there are no best hyperparameters, or no learning rate for the framework's lines.
+    """
+    if result.hyperparameters is None:
+        msg = f"the search has no answer to write down: {result.verdict.message}; {result.verdict.advice}"
+        raise InvalidArgumentError(msg)
     own = {name: value for name, value in (result.hyperparameters or {}).items() if name != "learning_rate"}
     if all(name.isidentifier() for name in own):
         lines = [f"{name} = {_literal(value)}" for name, value in own.items()]

@@ -217,7 +217,7 @@ def parallel(result: Search, *, width: int | None = WIDTH) -> Spec:
     rows: Rows = []
     for rank, trial in enumerate(ranked):  # the best come last, on top
         about = _row(trial, result, y)
-        strength = 0.12 + 0.6 * ((rank + 1) / len(ranked)) ** 3
+        strength = 0.25 + 0.6 * ((rank + 1) / len(ranked)) ** 3
         places = [(axis.name, axis.place(trial.hyperparameters.get(axis.name))) for axis in axes]
         reached: float = (about["shown"] - y.low) / ((y.high - y.low) or 1.0)
         places.append((names[-1], 1 - reached if result.mode == "min" else reached))

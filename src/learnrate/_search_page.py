@@ -95,7 +95,12 @@ def _lines(result: Search) -> list[tuple[str, str, str]]:
 def _columns(result: Search, names: list[str]) -> list[Column]:
     columns = [Column("Trial"), Column("State"), Column(result.metric, first=True), *(Column(name) for name in names)]
     columns += [Column("Best after", minor=True), Column("Epochs", minor=True), Column("Stage", minor=True)]
-    return [*columns, Column("Diagnosis"), Column("Time", minor=True)]
+    columns += [Column("Diagnosis")] if _anything_said(result) else []
+    return [*columns, Column("Time", minor=True)]
+
+
+def _anything_said(result: Search) -> bool:
+    return any(trial.diagnosis is not None or trial.error for trial in result.trials)
 
 
 def _row(trial: Trial, result: Search, names: list[str]) -> Row:
@@ -105,7 +110,7 @@ def _row(trial: Trial, result: Search, names: list[str]) -> Row:
         value_cell(trial),
         *(_value_cell(trial.hyperparameters.get(name, "–")) for name in names),
         *course_cells(trial, result.metric, result.mode),
-        says_cell(trial),
+        *([says_cell(trial)] if _anything_said(result) else []),
         time_cell(trial),
     ]
     return Row(trial.number, trial.state.value, cells)

@@ -455,6 +455,12 @@ class Search(Result, frozen=True, kw_only=True, eq=False):
         plain = msgspec.structs.replace(self, best=None, hyperparameters=written)
         return msgspec.json.encode(plain, enc_hook=_array_to_list).decode()
 
+    def code(self, framework: str | None = None) -> str:
+        """Return the lines to paste: the best hyperparameters and, with a framework, those of its learning rate too."""
+        from learnrate._code import lines_for_values
+
+        return lines_for_values(self, framework)
+
     def __str__(self) -> str:
         if self.hyperparameters is None:
             return "\n".join(["no answer", *_footnotes(self)])
