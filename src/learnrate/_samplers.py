@@ -82,11 +82,12 @@ class Sampler:
         self._keys: list[Key] = []
         self._tried: set[Key] = set()
         self._running: dict[int, Mapping[str, Any]] = {}
-        self._broke = _Growing[Told](lambda one: one.value is None, bool)
+        self._broke = _Growing[Told](lambda one: one.value is None, bool, may_change=True)
         logs = [name for name in space if getattr(space[name], "log", False)]
         self._columns = _Growing[Key](
             lambda key: [np.log(value) if name in logs else value for name, value in zip(space, key, strict=True)],
             float,
+            may_change=False,
         )
 
     def ask(self, number: int, told: Sequence[Told], pending: Sequence[Mapping[str, Any]] = ()) -> Point | None:
@@ -193,19 +194,21 @@ class _Growing(Generic[_T]):
     Args:
         made: Makes a row of an entry.
         kind: Of the array.
+        may_change: Whether entries may be replaced; comparing them takes a while where there are many.
     """
 
-    def __init__(self, made: Callable[[_T], Any], kind: type) -> None:
+    def __init__(self, made: Callable[[_T], Any], kind: type, *, may_change: bool) -> None:
         self.made = made
         self._kind = kind
+        self._may_change = may_change
         self._seen: list[_T] = []
         self._rows: npt.NDArray[Any] | None = None
 
     def all_of(self, entries: Sequence[_T]) -> npt.NDArray[Any]:
         """Return a row for each entry."""
         kept = len(self._seen)
-        if self._rows is None or list(entries[:kept]) != self._seen:
-            self._seen, self._rows, kept = list(entries), np.array([self.made(one) for one in entries], self._kind), 0
+        if self._rows is None or (self._may_change and entries[:kept] != self._seen):
+            self._seen, self._rows = list(entries), np.array([self.made(one) for one in entries], self._kind)
             return self._rows
         new = entries[kept:]
         if len(entries) > len(self._rows):  # by half more each time, so that growing costs little
