@@ -141,6 +141,10 @@ class Here:
         self._waiting.clear()
 
 
+def nothing() -> Any:
+    """Stand in a task for the problem, which goes over apart."""
+
+
 def problem_of(task: Task, made: Any = None) -> Trainable:
     """Return a task's problem: itself, or what is built; `made` stands for what came over apart from the task."""
     given: Any = task.problem if made is None else made

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import cloudpickle  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
-from learnrate._tasks import Ended, Report, Task
+from learnrate._tasks import Ended, Report, Task, nothing
 from learnrate.engines._wire import receive, send
 from learnrate.errors import UnsupportedProblemError
 
@@ -221,10 +221,6 @@ class _Worker:
             while True:
                 inbox.put(_Mail(self, receive(stream)))
         inbox.put(_Mail(self, None))
-
-
-def nothing() -> Any:
-    """Stand in a task for the problem, which goes over apart."""
 
 
 def _environment(num_workers: int, gpu: str | None) -> dict[str, str]:
