@@ -188,9 +188,16 @@ def test_a_study_from_elsewhere_runs_nothing_before_it_is_trusted(folder, monkey
     assert run("resume", "kept", "--trust").exit_code == 0
 
 
-def test_workers_train_a_sweep_in_processes_of_their_own(folder):
-    (folder / "plain.py").write_text("from learnrate.testing import QuadraticTrainable as build")
-    asked = ["sweep", "plain.py:build", "--learning-rates", "0.01,0.1", "--epochs", "1", "--json"]
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["sweep", "select.py:Own", "--learning-rates", "0.01,0.1", "--epochs", "1", "--json"],
+        ["search", "select.py:Own", *SPACE[:2], "--epochs", "1", "--num-trials", "3", "--sampler", "qmc", "--json"],
+    ],
+)
+def test_workers_train_in_processes_of_their_own_whatever_the_file_is_named(folder, asked):
+    own = "from learnrate.testing import QuadraticTrainable\nclass Own(QuadraticTrainable):\n    pass\n"
+    (folder / "select.py").write_text(own)
     both = run(*asked, "--workers", "2")
     assert both.exit_code == 0, both.stderr
     assert same_but_for_time(both.stdout, run(*asked).stdout)

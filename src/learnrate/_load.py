@@ -225,13 +225,17 @@ def loaded_builder(source: Source | Command, *, rated: bool) -> Generator[Callab
 @contextlib.contextmanager
 def _running(source: Source) -> Generator[object]:
     """Run the file, and give what stands at the name."""
+    from learnrate.engines._whole import carried_whole
+
     name = source.file.stem
     if name in sys.modules or name in sys.stdlib_module_names:
         name = f"_learnrate_{name}"
     folder = str(source.file.parent)
     sys.path.insert(0, folder)
     try:
-        yield _named(_run(source.file, name), source)
+        module = _run(source.file, name)
+        with contextlib.nullcontext() if name == source.file.stem else carried_whole(module):
+            yield _named(module, source)
     finally:
         sys.modules.pop(name, None)
         with contextlib.suppress(ValueError):
