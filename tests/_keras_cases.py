@@ -308,6 +308,27 @@ def test_a_snapshot_outlives_the_users_own_training():
     np.testing.assert_array_equal(problem.train(np.full(6, 0.01))["loss"], before)
 
 
+def test_many_rates_in_one_program_are_those_of_separate_trainings_on_jax_and_refused_elsewhere():
+    rates, call = [1e-4, 1e-2, 1e30], {"epochs": 2, "vectorized": True}
+    problem = KerasTrainable(conv(), X, Y, validation_data=(X[:12], Y[:12]), batch_size=8)
+    before = everything(problem.model)
+    if BACKEND != "jax":
+        with pytest.raises(UnsupportedProblemError, match=f"Keras on {BACKEND} trains variables in place"):
+            learnrate.sweep(problem, rates, **call)
+        assert everything(problem.model) == before
+        return
+    answer = learnrate.sweep(problem, rates, **call)
+    assert everything(problem.model) == before
+    apart = learnrate.sweep(problem, rates, **call | {"vectorized": False})
+    assert (answer.cost, answer.learning_rate, answer.verdict) == (apart.cost, apart.learning_rate, apart.verdict)
+    for one, other in zip(sorted(answer.trials, key=lambda trial: trial.number), apart.trials, strict=True):
+        assert (one.state, one.epochs) == (other.state, other.epochs)
+        for name in ("loss", "val_loss")[: 2 if one.epochs == 2 else 0]:
+            np.testing.assert_allclose(one.curve.values(name), other.curve.values(name), rtol=1e-5)
+    problem.restore(answer.best)
+    assert problem.evaluate()["val_loss"] == pytest.approx(answer.value, rel=1e-6)
+
+
 def test_the_verbs_answer():
     problem = KerasTrainable(dense(keras.optimizers.SGD(0.05)), X, Y, validation_split=0.25, batch_size=4)
     assert problem.learning_rate == 0.05

@@ -39,7 +39,7 @@ def checked_vectorized(value: Any) -> Vectorized:
 FEWEST_ON_CPU = 6
 """Copies: at batches of 32, 4 copies of an MLP 784-32-10 gain nothing in PyTorch, 7 a factor 1.9, 16 a factor 3.2."""
 MOST_PARAMETERS_ON_CPU = 30_000
-"""At 25,450 parameters 16 copies gain a factor 2.4 to 3.3, at 101,770 between 0.9 and 1.3; on JAX 2.5 and 0.6."""
+"""At 25,450 parameters 16 copies gain a factor 2.4 to 3.2, at 101,770 a factor 1.3, and 4 copies there 0.9."""
 MOST_WORK_ON_CPU = 7_000_000
 """Parameters times samples in an update: 25,450 times 256 gain a factor 1.6 with 7 copies, more was not measured."""
 MOST_WORK_ON_A_DEVICE = 1_000_000_000
@@ -51,13 +51,15 @@ def pays(size: Dimensions, num_copies: int) -> bool:
 
     A rule of the problem's size alone, so that an answer does not depend on how busy a machine is. On a CPU they are
     faster where Python and the framework take longer to ask for the work than a core takes to do it; convolutions
-    become grouped ones there, which gain nothing (factors of 0.6 to 1.4). The figures are processor time on one core.
+    become grouped ones there, which gain nothing (factors of 0.7 to 1.3), and JAX compiles the copies for seconds that
+    a short sweep does not win back. The figures are processor time on one core.
     """
     work = size.num_parameters * size.batch_samples
     if size.device != "cpu":
         return work <= MOST_WORK_ON_A_DEVICE
     return (
-        size.is_dense
+        size.framework == "torch"
+        and size.is_dense
         and num_copies >= FEWEST_ON_CPU
         and size.num_parameters <= MOST_PARAMETERS_ON_CPU
         and work <= MOST_WORK_ON_CPU

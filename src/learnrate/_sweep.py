@@ -71,10 +71,10 @@ def sweep(
         study: A folder that remembers every finished training; the same call continues it.
         engine: Where to train; None for this process, one rate after another. With
             `learnrate.LocalEngine(num_workers=2)` two are trained at a time, and the answer is the same.
-        vectorized: Whether to train all rates at once in one program, which is many times faster for small models on
-            a GPU; the curves agree to rounding. "auto" does so where a fixed rule of framework, device, parameters
-            and batch size says that it pays and the problem can (`result.vectorized` tells); True wherever it can;
-            False never. `refine` goes on one after another.
+        vectorized: Whether to train all rates at once in one program, which is faster for small models; the curves
+            agree to rounding. "auto" does so where a fixed rule of framework, device, parameters and batch size says
+            that it pays and the problem can (`result.vectorized` tells); True wherever it can; False never. `refine`
+            goes on one after another. See `learnrate.TorchTrainable.stack`.
         on_event: Called with every `Event` as it happens.
 
     Returns:

@@ -379,9 +379,33 @@ class TorchTrainable:
         return Dimensions("torch", self.device.type, parameters, samples, is_dense)
 
     def stack(self, snapshots: Sequence[TorchSnapshot]) -> TorchStack:
-        """Return copies of the problem that are trained in one program, each from one of these snapshots.
+        r"""Return copies of the problem that are trained in one program, each from one of these snapshots.
 
-        The first time two batches are tried both ways, and must agree.
+        Parameters, buffers and optimizer state have a first axis of K copies; the forward pass is batched over it.
+        Your optimizer's class makes one step at a rate $\eta = \min(1, \max_k \eta_k)$, and each copy takes its share,
+
+        $$w_k \leftarrow w_k + \frac{\eta_k}{\eta} \left(\mathrm{step}(w_k, \eta) - w_k\right),$$
+
+        exact where the update is linear in the rate and the optimizer's state does not depend on it: SGD, Adam, AdamW,
+        NAdam, RAdam, RMSprop, Adagrad, Adadelta, Adamax. The first time two batches are tried both ways, and must
+        agree.
+
+        Args:
+            snapshots: Where each copy begins; all of them at the same place in the data.
+
+        Returns:
+            What `learnrate.training.Stack` describes: rates and reports of shape (steps, K).
+
+        Source: the documentation of torch.func, and PyTorch's tutorial "Model ensembling".
+
+        Example:
+            >>> model = nn.Linear(1, 1)
+            >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            >>> x = torch.linspace(-1, 1, 32).reshape(-1, 1)
+            >>> problem = TorchTrainable(model, optimizer, nn.MSELoss(), [(x, 2 * x)] * 4)
+            >>> stack = problem.stack([problem.snapshot()] * 3)
+            >>> stack.train(np.tile([0.01, 0.1, 1.0], (4, 1)))["loss"].shape
+            (4, 3)
 
         Raises:
             UnsupportedProblemError: This model, optimizer or precision cannot be trained so; the reason, in a line.
