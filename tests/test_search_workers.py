@@ -30,7 +30,7 @@ from learnrate.training import EventKind
 if TYPE_CHECKING:
     from pathlib import Path
 
-SPACE = {"learning_rate": log_uniform(1e-3, 1.0), "noise": uniform(0.0, 0.2)}
+SPACE = {"learning_rate": log_uniform(1e-3, 10.0), "noise": uniform(0.0, 0.2)}
 
 
 def build(noise, seed=0):

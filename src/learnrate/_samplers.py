@@ -126,7 +126,7 @@ class Sampler:
 
     def _breaks(self, point: Point, told: Sequence[Told]) -> bool:
         """Return whether, seen along some parameter, all that was tried closest to a point broke."""
-        if len(told) < STARTUP:
+        if len(told) < STARTUP or self._name in ("random", "qmc"):  # these learn from nothing
             return False
         broke = self._broke.all_of(told)
         if np.count_nonzero(broke) < CLOSEST:
