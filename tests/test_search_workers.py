@@ -108,6 +108,14 @@ def test_tpe_is_told_what_runs_and_no_point_is_tried_twice(tmp_path):
     assert timeless(search(build, space, **asked)) == timeless(answer)
 
 
+def test_rounds_of_halving_keep_to_their_budget(tmp_path):
+    answer = search(build, SPACE, epochs=4, budget=3.0, engine=LocalEngine(num_workers=2), study=tmp_path / "study")
+    assert 0 < answer.cost <= 3.0 + 1e-9
+    assert answer.value is not None
+    again = search(build, SPACE, epochs=4, budget=3.0, study=tmp_path / "study")
+    assert timeless(again) == timeless(answer)
+
+
 def test_running_trials_keep_proposals_away():
     space = Space({"x": uniform(0.0, 1.0)})
     told = [Told({"x": x}, (x - 0.7) ** 2) for x in np.linspace(0.0, 1.0, 30)]

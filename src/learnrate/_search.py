@@ -102,8 +102,8 @@ def search(
         study: A folder that remembers every finished training; the same call continues it.
         engine: Where trials are trained: `learnrate.LocalEngine(num_workers=…)` or `learnrate.RayEngine` train several
             at a time. The answer is the same with "grid", "random" and "qmc"; the other samplers propose by what has
-            ended by then, and "tpe" and "gp" are told which trials are still running. With `learning_rate="select"` it trains each
-            trial's own trainings.
+            ended by then, and "tpe" and "gp" are told which trials are still running. With `learning_rate="select"` it
+            trains each trial's own trainings.
         on_event: Called with every `Event` as it happens.
 
     Returns:
