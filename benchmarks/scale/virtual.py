@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from benchmarks.regret.grid import load_grid
 
-from learnrate._tasks import Began, Ended, Report, Saved, Task
-from learnrate.engines._processes import nothing, pickled
+from learnrate._tasks import Began, Ended, Report, Saved, Task, nothing
+from learnrate.engines._processes import pickled
 from learnrate.training import Row
 
 if TYPE_CHECKING:
