@@ -217,6 +217,5 @@ def _promise(trial: Trial, metric: str, mode: Mode, horizon: int) -> _Promise:
     best = float(losses[finite].min())
     if finite.sum() < 3:
         return _Promise(best, best)
-    scale = float(np.abs(losses[finite]).max()) or 1.0  # a loss may be 1e200, whose square is none
-    forecast = best_by(trial.curve.epochs[finite], losses[finite] / scale, float(horizon))
-    return _Promise(scale * forecast.value, scale * forecast.low)
+    forecast = best_by(trial.curve.epochs[finite], losses[finite], float(horizon))
+    return _Promise(forecast.value, forecast.low)

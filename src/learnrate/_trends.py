@@ -129,6 +129,7 @@ def best_by(times: Array, values: Array, horizon: float) -> Forecast:
         >>> later.low < 1 / 60 < later.high <= 1 / 30
         True
     """
+    values, exponent = _scaled(values)
     best = float(values.min())
     later = _favoured(times, values, horizon)
     half = len(values) // 2
@@ -139,7 +140,14 @@ def best_by(times: Array, values: Array, horizon: float) -> Forecast:
     reach = min((horizon - times[-1]) / times[-1], 2.0)
     more = _NINETY * float(np.hypot(reach * wrong, noise(values) / 2))
     low = later.value - float(np.hypot(later.value - later.low, more))
-    return Forecast(later.value, low, min(best, later.value + float(np.hypot(later.high - later.value, more))))
+    high = min(best, later.value + float(np.hypot(later.high - later.value, more)))
+    return Forecast(*np.ldexp([later.value, low, high], exponent).tolist())
+
+
+def _scaled(values: Array) -> tuple[Array, int]:
+    """Return values over a power of two, below 1 then, and its exponent: a loss of 1e160 has no square otherwise."""
+    exponent = int(np.frexp(np.abs(values).max())[1])
+    return np.ldexp(values, -exponent), exponent
 
 
 def _favoured(times: Array, values: Array, horizon: float) -> Forecast:
@@ -156,6 +164,7 @@ def extrapolate(times: Array, values: Array, horizon: float) -> Forecast:
     the later two thirds, and weighs every fit by its likelihood; the interval is that of the mixture of predictions.
     Sources: Domhan, Springenberg and Hutter (2015) for the mixture of laws; Hoeting et al. (1999) for the weights.
     """
+    values, exponent = _scaled(values)
     times, values, weights = _stretches(times, values)
     laws = np.vstack([_decays(times, horizon), _powers(times, horizon)])
     now, later = laws[:, :-1], laws[:, -1]
@@ -174,7 +183,8 @@ def extrapolate(times: Array, values: Array, horizon: float) -> Forecast:
     variance = (
         error / freedom / total * (1 + (later - mean_law) ** 2 * total / np.maximum(spread, np.finfo(float).tiny))
     )
-    return _mixture(predicted, np.sqrt(variance), likelihood / likelihood.sum())
+    forecast = _mixture(predicted, np.sqrt(variance), likelihood / likelihood.sum())
+    return Forecast(*np.ldexp(forecast, exponent).tolist())
 
 
 def _stretches(times: Array, values: Array, most: int = 24) -> tuple[Array, Array, Array]:
