@@ -23,7 +23,7 @@ def run(name, *arguments):
 def test_grid_search_over_a_multilayer_perceptron_says_its_best_parameters_and_accuracy():
     said = run(
         "grid_search_sklearn.py",
-        *["--samples", "200", "--points", "3", "--max-iter", "10", "20", "--folds", "2", "--jobs", "1"],
+        *["--samples", "150", "--points", "3", "--max-iter", "5", "10", "--folds", "2", "--jobs", "1"],
     )
     assert "best parameters: {'hidden_layer_sizes'" in said
     assert "accuracy over the folds" in said
