@@ -1,6 +1,6 @@
 """The section "Search" of docs/benchmarks.md: its table and its chart, from the searches that have been recorded.
 
-python -m benchmarks.search.page            # prints the tables; draws docs/search-benchmark.png
+python -m benchmarks.search.page            # the tables, and docs/search-benchmark.png
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from benchmarks.search.compare import METHODS, RESULTS
 from benchmarks.search.tasks import BY_NAME, EPOCHS, TASKS
 
 COSTS = (4, 8, 12, 20)
-PICTURE = Path(__file__).parents[2] / "docs" / "search-benchmark.png"
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+PICTURE = PAGE.with_name("search-benchmark.png")
 Rows = list[dict[str, Any]]
 
 
@@ -82,10 +83,19 @@ def draw(found: dict[str, dict[int, np.ndarray]]) -> None:
 
 
 def main() -> None:
-    """Print the tables and draw the chart."""
+    """Print the tables, write them into the page, and draw the chart."""
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    for title, held_out in (("all tasks", None), ("tasks looked at", False), ("tasks left out", True)):
-        print(f"\n{title}\n\n{table(regrets(rows, held_out=held_out))}")
+    text = PAGE.read_text()
+    for title, held_out in (("search", None), ("search, looked at", False), ("search, left out", True)):
+        found = table(regrets(rows, held_out=held_out))
+        print(f"\n{title}\n\n{found}")
+        text = re.sub(
+            rf"(<!-- {title} -->\n).*?(<!-- end of {title} -->)",
+            lambda at, found=found: at[1] + found + "\n" + at[2],
+            text,
+            flags=re.DOTALL,
+        )
+    PAGE.write_text(text)
     draw(regrets(rows))
 
 
