@@ -101,9 +101,9 @@ def test_a_search_is_read_from_its_json_and_weighs_what_the_others_weigh(tmp_pat
 
 
 def test_the_lines_hold_any_name_and_no_more_digits_than_are_known():
-    answer = _examples.search(hyperparameters={"a b": 0.123456789, "units": (25, 25)}, learning_rate=None)
+    answer = _examples.search(hyperparameters={"a b": 0.123456789, "c": 2.0, "units": (25, 25)}, learning_rate=None)
     assert answer.code() == (
-        "hyperparameters = {\n    'a b': 0.1235,\n    'units': (25, 25),\n}\n"
+        "hyperparameters = {\n    'a b': 0.1235,\n    'c': 2.0,\n    'units': (25, 25),\n}\n"
         "epochs = 6  # at its best after 5: keep those weights\n"
     )
 

@@ -133,7 +133,10 @@ def lines_for_values(result: Search, framework: str | None = None) -> str:
 
 
 def _literal(value: Any) -> str:
-    return short(value, 4) if isinstance(value, float) and math.isfinite(value) else repr(value)
+    if not isinstance(value, float) or not math.isfinite(value):
+        return repr(value)
+    text = short(value, 4)
+    return text if "." in text or "e" in text else f"{text}.0"  # a float stays one
 
 
 def _torch(plan: Plan) -> list[str]:

@@ -288,8 +288,7 @@ def _ticks(axes: Sequence[Dimension], reached: str, y: Domain, result: Search) -
         else:
             places = [(0.02, short(axis.low, 2)), (0.98, short(axis.high, 2))]
         rows += [{"name": axis.name, "place": at, "label": label} for at, label in places]
-    bottom, top = (y.high, y.low) if result.mode == "min" else (y.low, y.high)
-    return [
-        *rows,
-        *({"name": reached, "place": at, "label": short(end, 2)} for at, end in ((0.02, bottom), (0.98, top))),
-    ]
+    worst, end = (y.high, y.low) if result.mode == "min" else (y.low, y.high)
+    best = end if result.value is None else y.within(result.value, worst)
+    places = [(0.02, worst), ((best - worst) / ((end - worst) or 1.0), best)]
+    return [*rows, *({"name": reached, "place": at, "label": short(value, 2)} for at, value in places)]

@@ -102,7 +102,7 @@ def screen_at_work(result: Recommendation | Sweep | RangeTest, at_work: AtWork) 
     headline = f"{going}: {verb}" if known is None else f"{going}: best so far is learning rate {rate(known)}"
     facts: list[tuple[str, str | list[str]]] = [("Now", capital(at_work.stage))] if at_work.stage else []
     facts += [fact for fact in _sweep_facts(result) if fact[0] == "Tried"] if isinstance(result, Sweep) else []
-    if isinstance(result, Sweep):
+    if isinstance(result, Sweep) and result.trials:
         facts.append(("Trainings", _trainings(result)))
     budget = "" if at_work.budget is None else f" of {at_work.budget:g}"
     facts.append(("Spent", f"{at_work.spent:.1f}{budget} training runs, {duration(at_work.seconds)}"))
