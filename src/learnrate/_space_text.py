@@ -101,14 +101,17 @@ def _meant(node: ast.expr, shown: str) -> Any:
         raise InvalidArgumentError(f"{shown} is no space{hint}: {_ALLOWED}")
     values = [_value(one, shown) for one in node.args]
     if kind == "choice":
-        alone: Any = values[0] if len(values) == 1 else None
-        several: Any = alone if isinstance(alone, list | tuple) else values
-        return learnrate.choice(several)
+        alone = len(values) == 1 and isinstance(values[0], list | tuple)
+        return learnrate.choice(_all(values[0]) if alone else values)
     named = {str(one.arg): _value(one.value, shown) for one in node.keywords}
     try:
         return getattr(learnrate, kind)(*values, **named)
     except TypeError as error:
         raise InvalidArgumentError(f"{shown}: {error}: {_ALLOWED}") from error
+
+
+def _all(values: Iterable[Any]) -> list[Any]:
+    return list(values)
 
 
 def _tree(text: str, mode: Any, what: str) -> Any:
