@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from learnrate._space import did_you_mean
 from learnrate.errors import InvalidArgumentError
@@ -102,16 +102,12 @@ def _meant(node: ast.expr, shown: str) -> Any:
     values = [_value(one, shown) for one in node.args]
     if kind == "choice":
         alone = len(values) == 1 and isinstance(values[0], list | tuple)
-        return learnrate.choice(_all(values[0]) if alone else values)
+        return learnrate.choice(cast("list[Any]", values[0]) if alone else values)
     named = {str(one.arg): _value(one.value, shown) for one in node.keywords}
     try:
         return getattr(learnrate, kind)(*values, **named)
     except TypeError as error:
         raise InvalidArgumentError(f"{shown}: {error}: {_ALLOWED}") from error
-
-
-def _all(values: Iterable[Any]) -> list[Any]:
-    return list(values)
 
 
 def _tree(text: str, mode: Any, what: str) -> Any:
