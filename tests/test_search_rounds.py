@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import msgspec
 import numpy as np
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from learnrate import TrialState, choice, integers, log_uniform, search, uniform
 from learnrate._around import around
+from learnrate._samplers import Sampler, Told
 from learnrate._space import Space
 from learnrate.testing import QuadraticTrainable
 
@@ -119,3 +122,22 @@ def test_a_point_near_another_is_in_the_space(seed, where):
     assert 0 <= near["momentum"] <= 0.9
     assert near["width"] in range(4, 10)
     assert near["kind"] in "abc"
+
+
+@pytest.mark.parametrize("name", ["tpe", "around"])
+def test_after_five_thousand_trials_the_next_is_asked_for_in_little_memory_and_only_the_new_are_told(name, monkeypatch):
+    space = Space({"rate": log_uniform(1e-5, 10), "momentum": uniform(0, 0.9), "width": integers(4, 999)})
+    draw = np.random.default_rng(0)
+    told = [Told(space.at(draw.random(3)), float(draw.random())) for _ in range(5000)]
+    added = []
+    kept = optuna.Study.add_trial
+    monkeypatch.setattr(optuna.Study, "add_trial", lambda study, trial: (added.append(trial), kept(study, trial)))
+    sampler = Sampler(name, space, seed=0, mode="min")
+    tracemalloc.start()
+    sampler.ask(4999, told[:4999])
+    at_first = len(added)
+    sampler.ask(5000, told)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(added) - at_first <= 1
+    assert peak < 100e6  # bytes
