@@ -65,14 +65,14 @@ MODELS = {
 OPTIMIZERS = {
     "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1, weight_decay=0.01),
     "momentum": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, dampening=0.1),
-    "nesterov": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True, maximize=True),
+    "nesterov": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True),
     "adam": lambda groups: torch.optim.Adam(groups, lr=0.1, amsgrad=True, weight_decay=0.01),
     "adamw": lambda groups: torch.optim.AdamW(groups, lr=0.1, weight_decay=0.1),
     "nadam": lambda groups: torch.optim.NAdam(groups, lr=0.1, weight_decay=0.1, decoupled_weight_decay=True),
     "radam": lambda groups: torch.optim.RAdam(groups, lr=0.1, weight_decay=0.1),
     "rmsprop": lambda groups: torch.optim.RMSprop(groups, lr=0.1, momentum=0.5, centered=True),
     "adagrad": lambda groups: torch.optim.Adagrad(groups, lr=0.1, lr_decay=0.01, initial_accumulator_value=0.1),
-    "adadelta": lambda groups: torch.optim.Adadelta(groups, lr=0.1, weight_decay=0.01),
+    "adadelta": lambda groups: torch.optim.Adadelta(groups, lr=0.1, weight_decay=0.01, maximize=True),
     "adamax": lambda groups: torch.optim.Adamax(groups, lr=0.1),
 }
 LOSS = nn.CrossEntropyLoss()
