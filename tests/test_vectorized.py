@@ -175,7 +175,7 @@ def test_ten_steps_of_every_optimizer_allowed_are_those_of_separate_trainings(op
     assert_same_training(problem("mlp", optimizer, clip_norm=0.5), rates_below_the_cliff(11), 2e-6)
 
 
-@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # shrinking takes hours
+@settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # shrinking takes hours
 @given(
     st.sampled_from(list(MODELS)), st.sampled_from(list(OPTIMIZERS)), st.integers(1, 2), st.sampled_from([None, 0.1])
 )
@@ -431,6 +431,7 @@ def jax_problem():
     return JaxTrainable(params, loss_fn, optax.adamw, (x, y), (x[:20], y[:20]), **settings)
 
 
+@pytest.mark.slow  # compiles four programs; the copies of Keras on JAX are in the fast tests
 def test_jax_comes_to_the_same_answer():
     several = [1e-4, 1e-3, 1e-2, 1e20, 1e25]
     expected = sweep(jax_problem(), several, epochs=4, stopping=RULES, vectorized=False)
