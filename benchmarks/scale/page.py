@@ -63,7 +63,7 @@ def driver_table(rows: list[dict[str, Any]]) -> str:
 
 def memory(row: dict[str, Any]) -> str:
     """Say what a trial takes; few trials do not tell, since libraries that are loaded late take more."""
-    return f"{row['kb_per_trial']:.1f} kB" if row["trials"] >= 10_000 else "–"
+    return f"{row['kb_per_trial']:.1f} kB" if row["trials"] >= 100_000 else "–"
 
 
 def deaths_table(rows: list[dict[str, Any]]) -> str:
