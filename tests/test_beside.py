@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import learnrate
@@ -69,6 +69,7 @@ def test_what_overfits_at_the_best_value_of_all_keeps_its_advice() -> None:
     assert diagnosis.advice.startswith("Stop at epoch 20")
 
 
+@settings(deadline=None)
 @given(scale=st.floats(1e-6, 1e6), shift=st.floats(-100, 100))
 def test_neither_scale_nor_shift_nor_sign_of_the_metric_matters(scale: float, shift: float) -> None:
     curves = {1e-5: SLOW["val_loss"], 1e-3: FAST["val_loss"], 1e-2: falling(0.5, 0.5, rises=0.01)["val_loss"]}

@@ -572,3 +572,12 @@ def test_trials_know_how_many_samples_validate_them():
     assert problem.num_validation_samples == 8
     (trial,) = learnrate.sweep(problem, [0.1], epochs=6, metric="val_accuracy", mode="max").trials
     assert trial.diagnosis.expected_noise is not None
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e150, 1e160, 1e300])
+def test_losses_whose_squares_cannot_be_held_are_diagnosed_as_any_other(scale):
+    curve = {"loss": [1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], "val_loss": [1.0, 0.5, 0.4, 0.45, 0.5, 0.55, 0.6, 0.62]}
+    plain = diagnose(curve)
+    scaled = diagnose({name: (scale * np.array(values)).tolist() for name, values in curve.items()})
+    assert plain.verdict is scaled.verdict is DiagnosisVerdict.OVERFITTING
+    assert [each.kind for each in scaled.findings] == [each.kind for each in plain.findings]

@@ -58,6 +58,12 @@ def test_every_sampler_finds_a_good_learning_rate_and_its_weights(sampler):
     assert result.value == min(trial.value for trial in result.trials if trial.state is TrialState.COMPLETE)
 
 
+def test_each_trial_says_what_its_curve_shows():
+    result = search(build, {"learning_rate": [1e-2, 1e2]}, epochs=6, sampler="grid")
+    assert [trial.diagnosis.verdict.value for trial in result.trials][1] == "diverged"
+    assert all(trial.diagnosis.evidence for trial in result.trials)
+
+
 def test_a_grid_goes_through_all_its_points_in_order_once():
     space = {"learning_rate": [1e-2, 1e-1], "noise": [0.0, 0.1, 0.2]}
     result = search(build, space, epochs=2, sampler="grid")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from learnrate._best import deciding
+from learnrate._diagnose import diagnose
 from learnrate._elsewhere import scratch
 from learnrate._space import did_you_mean
 from learnrate.engines.local import LocalEngine
@@ -94,6 +97,29 @@ class Bench:
         names, hint = ", ".join(sorted(known)) or "none at all", did_you_mean(self.metric, known)
         msg = f"no metric is named {self.metric!r}{hint}; the training reports {names}: pass one of these as metric="
         raise UnknownMetricError(msg)
+
+    @property
+    def evaluated_untrained(self) -> float | None:
+        """The deciding metric before training; None where that was not evaluated or differs from trial to trial."""
+        return None
+
+    @property
+    def num_validation_samples(self) -> int | None:
+        """How many samples the validation metrics are a mean over, where that is known and the same for all."""
+        return None
+
+    def diagnosed(self, trial: Trial) -> Trial:
+        """Return a trial with its diagnosis, where it has a curve to read one from."""
+        if not len(trial.curve) or self.metric not in trial.curve.metrics:
+            return trial
+        diagnosis = diagnose(
+            trial.curve,
+            metric=self.metric,
+            mode=self.mode,
+            untrained=self.evaluated_untrained,
+            num_validation_samples=self.num_validation_samples,
+        )
+        return msgspec.structs.replace(trial, diagnosis=diagnosis)
 
     def scratch(self) -> Path:
         """Return a folder for files on their way, which is deleted in the end."""

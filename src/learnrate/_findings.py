@@ -211,7 +211,7 @@ def overfitting(case: Case) -> Finding | None:
         return None
     rise = series.level(1.0) - series.low
     short_of = min(1.0, len(series.y) / 30)  # a short curve has fewer squares to explain
-    clear = over(series.turn.error, UNMISTAKABLE * short_of * series.noise**2)
+    clear = min(over(series.turn.error, series.noise), 1e100) ** 2 / (UNMISTAKABLE * short_of)
     how = strength(min(over(rise, GOOD * series.fall), clear))
     lowest = min(float(series.y[series.onset]), series.low)
     evidence = (

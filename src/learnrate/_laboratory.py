@@ -15,7 +15,6 @@ import msgspec
 import numpy as np
 
 from learnrate._bench import Bench
-from learnrate._diagnose import diagnose
 from learnrate._elsewhere import Elsewhere
 from learnrate._numbers import rate
 from learnrate._pace import Pace
@@ -143,12 +142,18 @@ class Laboratory(Bench):
         """The deciding metric before training: evaluated, or estimated where that is asked for, else None."""
         if self.metric not in self.untrained and self.estimates_untrained:
             return estimated(self.trials, self.metric, self.mode)
-        return self._evaluated_untrained
+        return self.evaluated_untrained
 
     @property
-    def _evaluated_untrained(self) -> float | None:
+    def evaluated_untrained(self) -> float | None:
+        """The deciding metric before training, None where it was not evaluated."""
         value = self.untrained.get(self.metric)
         return None if value is None or not math.isfinite(value) else value
+
+    @property
+    def num_validation_samples(self) -> int | None:
+        """How many samples the validation metrics are a mean over, where that is known."""
+        return getattr(self.problem, "num_validation_samples", None)
 
     def cost(self, steps: float, evaluations: int) -> float:
         """Return what so many steps and evaluations cost, in full training runs."""
@@ -235,19 +240,6 @@ class Laboratory(Bench):
             stage=stage,
             stopping=self.rules_after(None),
         )
-
-    def diagnosed(self, trial: Trial) -> Trial:
-        """Return a trial with its diagnosis, where it has a curve to read one from."""
-        if not len(trial.curve) or self.metric not in trial.curve.metrics:
-            return trial
-        diagnosis = diagnose(
-            trial.curve,
-            metric=self.metric,
-            mode=self.mode,
-            untrained=self._evaluated_untrained,
-            num_validation_samples=getattr(self.problem, "num_validation_samples", None),
-        )
-        return msgspec.structs.replace(trial, diagnosis=diagnosis)
 
     def best_weights(self, trial: Trial) -> Snapshot | None:
         """Return the weights of a trial's best epoch; drop those of every other."""

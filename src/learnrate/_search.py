@@ -297,7 +297,7 @@ class _Run:
             raise TrialFailedError(f"all {len(bench.trials)} trials failed; the first with\n{error}")
         best = bench.best
         candidate = None if best is None else self._candidate(best.number, self._values[best.number])
-        trials = [bench.trials[number] for number in sorted(bench.trials)]
+        trials = [bench.diagnosed(bench.trials[number]) for number in sorted(bench.trials)]
         at = None if best is None else best.curve.best(bench.deciding(best.curve.metrics), bench.mode)
         return Search(
             hyperparameters=None if candidate is None else dict(candidate.values),

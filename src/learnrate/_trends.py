@@ -38,17 +38,23 @@ def noise(values: Array) -> float:
     differences = np.diff(values, 2)
     middle = _NORMAL * float(np.median(np.abs(differences)))
     late = differences[len(differences) // 2 :]
-    second = (middle or float(np.sqrt(np.mean(late**2)))) / _SECOND_DIFFERENCE
+    unit = _power_of_two(late)
+    second = (middle or unit * float(np.sqrt(np.mean((late / unit) ** 2)))) / _SECOND_DIFFERENCE
     if not 4 <= len(values) <= 12:
         return second
     return min(second, _NORMAL * float(np.median(np.abs(np.diff(values, 3)))) / _THIRD_DIFFERENCE)
 
 
+def _power_of_two(values: Array) -> float:
+    """Return the power of two that the largest value is nearest above, in size; 0.5 where all are 0."""
+    return float(np.ldexp(1.0, np.frexp(np.abs(values).max())[1] - 1))
+
+
 class Turn(NamedTuple):
     """The best fit that first falls and then rises.
 
-    `level` is its value at each row, `row` the last one before it rises, `error` what a fit that only falls leaves more
-    of squared error: nothing where the values do not rise.
+    `level` is its value at each row, `row` the last one before it rises, `error` the root of what a fit that only
+    falls leaves more of squared error: nothing where the values do not rise.
     """
 
     level: Array
@@ -67,12 +73,14 @@ def turn(values: Array) -> Turn:
         1
     """
     first = values[0]  # differences from it are exact where nothing changes
-    values = values - first
-    left = _falling_errors(values)
-    right = _falling_errors(values[::-1])[::-1]
+    unit = _power_of_two(values - first)  # changes no digit, and squares fit
+    steps: Array = (values - first) / unit
+    left = _falling_errors(steps)
+    right = _falling_errors(steps[::-1])[::-1]
     split = int(np.argmin(left + right))  # so many rows fall
-    level = first + np.concatenate([_falling(values[:split]), _falling(values[split:][::-1])[::-1]])
-    return Turn(level, int(np.flatnonzero(level <= level.min())[-1]), float(left[-1] - (left + right)[split]))
+    level = first + unit * np.concatenate([_falling(steps[:split]), _falling(steps[split:][::-1])[::-1]])
+    error = max(float(left[-1] - (left + right)[split]), 0.0)
+    return Turn(level, int(np.flatnonzero(level <= level.min())[-1]), unit * error**0.5)
 
 
 def _falling_errors(values: Array) -> Array:
