@@ -76,7 +76,7 @@ class Builder:
             if name != LEARNING_RATE and not self._open and name not in self._known:
                 known = ", ".join(self._known) or "none"
                 raise InvalidArgumentError(
-                    f"{self.name} has no parameter {name!r}{did_you_mean(name, self._known)}: it takes {known}"
+                    f"{self.name} has no parameter {name!r}: it takes {known}{did_you_mean(name, self._known)}"
                 )
         given = {*names, "epochs", "seed", *(("train", "validation") if folded else ())}
         missing = [name for name in required if name not in given]
