@@ -503,3 +503,21 @@ def test_losses_reach_python_a_block_at_a_time(together):
     names = [event.name for event in profile.function_events]
     assert "aten::convolution" in names
     assert "aten::_local_scalar_dense" not in names
+
+
+def test_select_trains_its_probes_in_one_program_and_answers_the_same():
+    apart = select(problem(), epochs=20, vectorized=False)
+    together = select(problem(), epochs=20, vectorized=True)
+    assert together.vectorized == "asked for"
+    assert apart.vectorized is None
+    assert together.learning_rate == apart.learning_rate
+    assert together.cost == apart.cost
+    assert [(it.learning_rate, it.epochs, it.stage) for it in together.trials] == [
+        (it.learning_rate, it.epochs, it.stage) for it in apart.trials
+    ]
+    assert together.value == pytest.approx(apart.value, rel=1e-3)
+
+
+def test_select_says_before_any_work_that_its_probes_cannot_be_trained_together():
+    with pytest.raises(UnsupportedProblemError, match="QuadraticTrainable"):
+        select(QuadraticTrainable(), epochs=5, vectorized=True)

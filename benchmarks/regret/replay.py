@@ -183,6 +183,11 @@ class ReplayLab:
         """A new trial up to a step."""
         return self._trial(len(self.trials), learning_rate, 0, last_step, stage)
 
+    def start_all(self, learning_rates: Iterable[float], last_step: int, *, stage: str) -> Iterator[Trial]:
+        """New trials up to a step, in their order."""
+        for rate in learning_rates:
+            yield self.start(rate, last_step, stage=stage)
+
     def resume(self, trial: Trial, last_step: int, *, stage: str) -> Trial:
         """A trial continued up to a step."""
         return self._trial(trial.number, trial.learning_rate, self.steps_of(trial), last_step, stage)

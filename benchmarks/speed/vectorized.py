@@ -97,7 +97,7 @@ def main(quick: bool, threads: int) -> None:
             taken = side_by_side(ways, 1 if quick else 3)
             alone, together = (median(taken[flag]).wall for flag in (False, True))
             work = 2 * 3 * multiplications(build().to(DEVICE)) * batch * STEPS * EPOCHS * count
-            auto = "together" if pays(problem(build, batch).dimensions) else "one by one"
+            auto = "together" if pays(problem(build, batch).dimensions, count) else "one by one"
             print(
                 f"| {name} | {count} | {alone:.2f} s | {alone / 2:.2f} s | {together:.2f} s "
                 f"| {ratio(taken[False], taken[True]).wall:.1f} | {work / fastest:.2f} s | {auto} |",

@@ -60,6 +60,7 @@ def conclude(
         seconds=seconds,
         warnings=lab.warnings + _cut_short(lab, winner),
         settings=settings,
+        vectorized=None if lab.together is None else lab.together.why,
         best=None if winner is None else lab.best_weights(winner),
     )
 

@@ -19,7 +19,7 @@ from learnrate.results import TrialState
 from learnrate.suggestions import Analysis, analyse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from learnrate.curves import Array, Mode
     from learnrate.results import Trial
@@ -35,6 +35,8 @@ BELOW_THE_BREAK = 2.0
 """Decades below where a short climb broke at which a screen begins: the best rate lies one to two below."""
 SCREEN = 1 / 16
 PROBE = 1 / 8
+NUM_PROBES = 3
+"""The suggestion and half a decade to either side."""
 COMPARE = 0.3
 MOST_AT_THE_EDGE = 4
 """Short trainings that look for the cliff: two bracket it in most cases."""
@@ -83,6 +85,10 @@ class Lab(Protocol):
 
     def start(self, learning_rate: float, last_step: int, *, stage: str) -> Trial:
         """Train a new trial up to a step."""
+        ...
+
+    def start_all(self, learning_rates: Iterable[float], last_step: int, *, stage: str) -> Iterator[Trial]:
+        """Train new trials up to a step, at once where that can be; give each as it ends."""
         ...
 
     def resume(self, trial: Trial, last_step: int, *, stage: str) -> Trial:
@@ -210,7 +216,9 @@ class Policy:
 
     def _bracket(self, rung: list[float], first: Iterable[float], fraction: float, stage: str) -> None:
         """Train a rung's rates: the first, then outward from the best while that is at the edge."""
-        for x in first:
+        places = list(first)
+        self._start_together([self._on_grid(x) for x in places], self.lab.steps(fraction), stage)
+        for x in places:
             self._join(x, rung, fraction, stage)
         while rung:
             held = [x for x in rung if self._held(x)]
@@ -223,6 +231,15 @@ class Policy:
             upward = best == max(rung) and self._join(best + HALF, rung, fraction, stage)
             if not upward and not (best == min(held) and self._join(best - HALF, rung, fraction, stage)):
                 return
+
+    def _start_together(self, places: list[float], step: int, stage: str) -> None:
+        """Train several rates that are new, at once where the laboratory can, if the budget allows for all of them."""
+        new = {10**x: x for x in places if x not in self._trials}
+        ahead = self.lab.training_cost(step, self.lab.total_steps) + self.lab.training_cost(0, self.lab.steps(COMPARE))
+        if len(new) < 2 or not self._within(len(new) * self.lab.training_cost(0, step) + ahead):
+            return
+        trained = {trial.learning_rate: trial for trial in self.lab.start_all(new, step, stage=stage)}
+        self._trials |= {x: trained[rate] for rate, x in new.items()}
 
     def _join(self, x: float, rung: list[float], fraction: float, stage: str) -> bool:
         """Train a rate up to a rung; return whether it was new there and within the budget."""

@@ -11,8 +11,9 @@ import msgspec
 from learnrate import _checks
 from learnrate._conclusion import conclude
 from learnrate._laboratory import Laboratory, open_study
-from learnrate._policy import Policy
+from learnrate._policy import NUM_PROBES, Policy
 from learnrate._schedules_compared import select_among
+from learnrate._stacked import Vectorized, checked_vectorized
 from learnrate._whole_runs import WholeRuns
 from learnrate.errors import InvalidArgumentError
 from learnrate.schedules import ScheduleMaker, constant, describe
@@ -40,6 +41,7 @@ def select(
     seed: int = 0,
     study: str | Path | None = None,
     engine: Engine | None = None,
+    vectorized: Vectorized = "auto",
     on_event: Callable[[Event], None] | None = None,
 ) -> Recommendation:
     """Find the learning rate to use, say how sure that is, and what it costs to use another.
@@ -74,7 +76,8 @@ def select(
         max_learning_rate: Nothing above is tried.
         seed: Decides the order of the batches and all other randomness of the trainings.
         study: A folder that remembers every finished training; the same call continues it.
-        engine: Where to train; None for this process.
+        engine: Where to train; None for this process. With workers the probes are trained at a time.
+        vectorized: Whether to train the probes, which are known together, in one program: as in `learnrate.sweep`.
         on_event: Called with every `Event` as it happens.
 
     Returns:
@@ -82,7 +85,7 @@ def select(
 
     Raises:
         InvalidArgumentError: If an argument cannot be used.
-        UnsupportedProblemError: If the problem cannot be trained.
+        UnsupportedProblemError: If the problem cannot be trained, or not in one program with `vectorized=True`.
         UnknownMetricError: If the training reports no such metric.
 
     Example:
@@ -106,6 +109,7 @@ def select(
             max_learning_rate=max_learning_rate,
             seed=seed,
             engine=engine,
+            vectorized=vectorized,
         )
         return select_among(schedules, study, one, on_event)
     problem = require_trainable(problem)
@@ -120,6 +124,7 @@ def select(
         "max_learning_rate": high,
         "seed": _checks.seed_integer(seed),
     }
+    vectorized = checked_vectorized(vectorized)
     started = time.perf_counter()
     with (
         open_study(study, verb="select", settings=settings, problem=problem) as record,
@@ -133,6 +138,8 @@ def select(
             budget=float(budget),
             study=record,
             engine=engine,
+            vectorized=vectorized,
+            num_copies=NUM_PROBES,
             on_event=on_event,
         ) as lab,
     ):

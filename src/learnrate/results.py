@@ -335,6 +335,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         slower_costs: What a third and a tenth of the learning rate would cost.
         yours: What the rate that the user had set would cost; None where it is not known.
         schedules: What each schedule reached, where several were compared; the rest is about the best of them.
+        vectorized: Why the probes were trained together in one program; None where one after another.
         best: The winner's weights, for `problem.restore(answer.best)`; None in a result read from JSON.
     """
 
@@ -361,6 +362,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
     warnings: list[str] = []
     settings: dict[str, Any] = {}
     schedules: list[ScheduleOutcome] = []
+    vectorized: str | None = None
     best: Any = None
 
     def to_json(self) -> str:
