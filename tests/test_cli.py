@@ -315,7 +315,7 @@ def test_an_interrupt_from_outside_ends_the_process_cleanly(folder):
     [
         ["sweep", "train.py:build", "--learning-rates", "0.01,0.1", "--epochs", "2", "--schedule", "one_cycle"],
         ["select", "train.py:build", "--epochs", "4", "--schedule", "cosine", "--warmup-fraction", "0.25"],
-        ["range-test", "train.py:build", "--spacing", "linear", "--max-learning-rate", "1"],
+        ["range-test", "train.py:build", "--spacing", "linear", "--max-learning-rate", "1", "--num-seeds", "2"],
     ],
 )
 def test_a_study_is_resumed_with_the_settings_that_it_was_begun_with(folder, arguments, monkeypatch):

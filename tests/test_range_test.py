@@ -241,6 +241,10 @@ def test_a_problem_of_constant_rates_is_sent_to_select_and_sweep():
         {"metric": ""},
         {"mode": "least"},
         {"seed": -1},
+        {"num_seeds": 0},
+        {"num_seeds": True},
+        {"num_seeds": 1.5},
+        {"seed": 2**32 - 1, "num_seeds": 2},
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused_before_any_training(arguments):
@@ -279,6 +283,70 @@ def test_a_study_of_another_range_is_refused(tmp_path):
     range_test(QuadraticTrainable(), study=tmp_path / "study")
     with pytest.raises(StudyMismatchError):
         range_test(QuadraticTrainable(), study=tmp_path / "study", num_steps=50)
+
+
+@pytest.mark.parametrize("settings", [{"spacing": "exponential"}, {"metric": "val_score", "mode": "max"}, {}])
+def test_several_seeds_are_read_from_the_mean_of_the_same_climbs(settings):
+    problem, call = Counting(noise=0.5), {"max_learning_rate": 1.0, "num_steps": 60, **settings}
+    before = state_of(problem)
+    several = range_test(problem, seed=4, num_seeds=3, **call)
+    assert state_of(problem) == before
+    assert [len(losses) for losses in several.seed_losses] == [len(several.learning_rates)] * 3
+    np.testing.assert_allclose(several.losses, np.mean(several.seed_losses, axis=0))
+    alone = [range_test(Counting(noise=0.5), seed=seed, **call) for seed in (4, 5, 6)]
+    assert several.cost == pytest.approx(problem.steps / problem.steps_per_epoch)
+    for one, losses in zip(alone, several.seed_losses, strict=True):
+        np.testing.assert_array_equal(one.learning_rates, several.learning_rates)  # none breaks
+        np.testing.assert_array_equal(one.losses, losses)
+        assert one.seed_losses == []
+    assert "mean of 3 seeds" in str(several)
+    assert "seeds" not in str(alone[0])
+    again = RangeTest.from_json(several.to_json())
+    np.testing.assert_array_equal(again.seed_losses, several.seed_losses)
+
+
+class Frail(QuadraticTrainable):
+    """A quadratic that breaks at a rate of each seed's own."""
+
+    breaks = (0.5, 0.02, 3.0)
+
+    def train(self, learning_rates):
+        losses = super().train(learning_rates)["loss"]
+        return {"loss": np.where(np.asarray(learning_rates) < self.breaks[self._seed], losses, np.nan)}
+
+
+@pytest.mark.parametrize("spacing", ["exponential", "adaptive"])
+def test_the_cliff_is_the_lowest_at_which_any_seed_broke_and_the_mean_ends_there(spacing):
+    several = range_test(Frail(), num_seeds=3, spacing=spacing)
+    first = np.flatnonzero(several.learning_rates >= 0.02)[0]
+    assert several.cliff == several.learning_rates[first]
+    assert np.isfinite(several.losses[:first]).all()
+    assert np.isnan(several.losses[first:]).all()
+    assert len(several.losses) <= first + 8  # the block in which it broke
+    assert several.suggestions["learnrate"] < several.cliff
+    if spacing == "adaptive":  # the first seed's quick climb, which broke above 0.5, decides where all go slowly
+        slow = several.learning_rates[np.diff(np.log10(several.learning_rates), append=0.0) < 0.1]
+        assert 3e-4 < slow[0] < 2e-3
+
+
+def test_a_study_of_several_seeds_goes_on_with_the_seed_that_was_interrupted(tmp_path):
+    plain = Counting()
+    expected = range_test(plain, num_seeds=3)
+    with pytest.raises(RuntimeError):
+        range_test(Failing(RuntimeError(), plain.steps - 30), num_seeds=3, study=tmp_path / "study")
+    again = Counting()
+    result = range_test(again, num_seeds=3, study=tmp_path / "study")
+    np.testing.assert_array_equal(result.seed_losses, expected.seed_losses)
+    assert (result.suggestions, result.cost) == (expected.suggestions, expected.cost)
+    assert again.steps < plain.steps / 2
+    with pytest.raises(StudyMismatchError):
+        range_test(QuadraticTrainable(), study=tmp_path / "study")
+
+
+def test_the_losses_of_each_seed_are_drawn_behind_their_mean():
+    one, several = (range_test(QuadraticTrainable(noise=0.5), num_seeds=number) for number in (1, 3))
+    first = [result.chart().to_dict()["vconcat"][0]["layer"][0]["encoding"] for result in (one, several)]
+    assert ["detail" in encoding for encoding in first] == [False, True]
 
 
 def test_each_climb_is_announced():

@@ -31,6 +31,15 @@ def seed_integer(value: Any) -> int:
     return int(value)
 
 
+def consecutive_seeds(first: Any, how_many: Any) -> list[int]:
+    """Return so many seeds, one after another, all of them in the range of seeds."""
+    seed, number = seed_integer(first), positive_integer("num_seeds", how_many)
+    if seed + number > 2**32:
+        msg = f"num_seeds is {how_many!r} with seed {seed}: the last of them would be above 4294967295; lower the seed"
+        raise InvalidArgumentError(msg)
+    return [seed + place for place in range(number)]
+
+
 def positive_number(name: str, value: Any) -> float:
     """Return a finite number above 0."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value <= 0:

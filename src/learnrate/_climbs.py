@@ -81,9 +81,14 @@ class Climbs:
         steps = min(round(_SLOW_DENSITY * math.log10(top / bottom)) + 1, num_steps - len(quick.losses))
         self._ramps.announce(f"a slow climb from {rate(bottom)} to {rate(top)}")
         slow = self._climb(np.geomspace(bottom, top, max(steps, 2)))
-        below = int(np.sum(quick.learning_rates < bottom * (1 - 1e-9)))
-        return quick.first(below).then(slow, cliff)
+        return joined(quick, slow, cliff)
 
     def _climb(self, learning_rates: Array) -> Climb:
         losses = self._ramps.ramp(learning_rates)
         return Climb(learning_rates[: len(losses)], losses, losses)
+
+
+def joined(quick: Climb, slow: Climb, cliff: float | None) -> Climb:
+    """Return the quick climb up to where the slow one begins, then the slow one."""
+    below = int(np.sum(quick.learning_rates < slow.learning_rates[0] * (1 - 1e-9)))
+    return quick.first(below).then(slow, cliff)

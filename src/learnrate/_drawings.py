@@ -166,6 +166,7 @@ def losses(tests: Mapping[str, RangeTest], *, width: int | None = WIDTH) -> Spec
     encoding = _test_encoding(tests, x, y, metric)
     named = _test_flags(tests)
     layers: list[Spec] = [
+        *_seed_layers(tests, y, encoding),
         {
             "data": {"values": _test_rows(tests, "losses")},
             "transform": [y.nearby()],
@@ -183,6 +184,25 @@ def losses(tests: Mapping[str, RangeTest], *, width: int | None = WIDTH) -> Spec
     ]
     spec = sized({"params": [PICKED], "layer": layers}, width, 260)
     return titled(spec, f"range test: {metric}, as it came and smoothed")
+
+
+def _seed_layers(tests: Mapping[str, RangeTest], y: Domain, encoding: Spec) -> list[Spec]:
+    """Draw the losses of each seed, where there are several, behind their mean."""
+    of_seeds: list[Rows] = []
+    for name, test in tests.items():
+        for place, seen in enumerate(test.seed_losses):
+            rows = _test_rows({name: msgspec.structs.replace(test, losses=seen)}, "losses")
+            of_seeds.append([row | {"seed": test.seed + place} for row in rows])
+    if not of_seeds:
+        return []
+    return [
+        {
+            "data": {"values": [row for rows in of_seeds for row in rows]},
+            "transform": [y.nearby()],
+            "mark": {"type": "line", "clip": True, "strokeWidth": 0.6, "opacity": 0.2},
+            "encoding": encoding | {"detail": {"field": "seed", "type": "nominal"}},
+        }
+    ]
 
 
 def loss_changes(tests: Mapping[str, RangeTest], *, width: int | None = WIDTH) -> Spec:

@@ -32,7 +32,7 @@ from learnrate.suggestions import broken_at
 from learnrate.training import BLOCK, Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from learnrate.schedules import ScheduleMaker
@@ -276,16 +276,23 @@ class Laboratory(Bench):
 
         Returns the losses of the steps that were made: fewer than the rates where training broke.
         """
-        key = f"range test/{len(learning_rates)}/{learning_rates[0]!r}-{learning_rates[-1]!r}/{self.seed}"
-        known = None if self.study is None else self.study.recall(key)
-        losses = known.curve.values("loss") if known is not None else self._ramp(learning_rates)
-        self.spent += self.cost(len(losses), 0)
-        if self.study is not None and known is None:
-            self.study.finish(key, _ramp_trial(learning_rates, losses, self.seed))
-        return losses
+        return self.ramps(learning_rates, [self.seed])[0]
 
-    def _ramp(self, learning_rates: Array) -> Array:
-        self._restart(float(learning_rates[-1]), self.epochs)
+    def ramps(self, learning_rates: Array, seeds: Sequence[int]) -> list[Array]:
+        """Do what `ramp` does with each of these seeds; return the losses of each."""
+        several: list[Array] = []
+        for seed in seeds:
+            key = f"range test/{len(learning_rates)}/{learning_rates[0]!r}-{learning_rates[-1]!r}/{seed}"
+            known = None if self.study is None else self.study.recall(key)
+            losses = known.curve.values("loss") if known is not None else self._ramp(learning_rates, seed)
+            self.spent += self.cost(len(losses), 0)
+            if self.study is not None and known is None:
+                self.study.finish(key, _ramp_trial(learning_rates, losses, seed))
+            several.append(losses)
+        return several
+
+    def _ramp(self, learning_rates: Array, seed: int) -> Array:
+        self._restart(float(learning_rates[-1]), self.epochs, seed)
         per_epoch = self.problem.steps_per_epoch
         losses = np.empty(0)
         while len(losses) < len(learning_rates):
@@ -298,11 +305,11 @@ class Laboratory(Bench):
                 break
         return losses
 
-    def _restart(self, learning_rate: float, epochs: int) -> None:
+    def _restart(self, learning_rate: float, epochs: int, seed: int | None = None) -> None:
         self.problem.restore(self._initial)
         begin = getattr(self.problem, "begin", None)
         if begin is not None:
-            begin(learning_rate, epochs, self.seed)
+            begin(learning_rate, epochs, self.seed if seed is None else seed)
 
     def _prepare(self) -> None:
         prepare = getattr(self.problem, "prepare", None)

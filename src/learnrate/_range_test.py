@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from learnrate import _checks
-from learnrate._climbs import Climb, Climbs
+from learnrate._climbs import Climb
 from learnrate._laboratory import Laboratory, open_study
+from learnrate._seeds import SeveralClimbs, mean_of
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 from learnrate.results import RangeTest, Verdict
 from learnrate.schedules import constant
@@ -18,7 +19,7 @@ from learnrate.suggestions import analyse
 from learnrate.training import Event, Trainable, require_trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from learnrate.curves import Array, Mode
@@ -36,6 +37,7 @@ def range_test(
     metric: str = "loss",
     mode: Mode = "min",
     seed: int = 0,
+    num_seeds: int = 1,
     study: str | Path | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> RangeTest:
@@ -61,6 +63,9 @@ def range_test(
             step.
         mode: "min" where a smaller metric is better, "max" where a larger one is.
         seed: Decides the order of the batches and all other randomness.
+        num_seeds: How many climbs to make, with `seed`, `seed + 1`, …, all from the same weights over the same rates;
+            the mean of their losses at each step is read, up to the lowest rate at which any of them broke. The noise
+            of the loss falls as 1/√N while the cost rises as N, so 1 unless a first test says that it saw little.
         study: A folder that remembers a finished climb; the same call continues it.
         on_event: Called with every `Event` as it happens.
 
@@ -89,6 +94,7 @@ def range_test(
         )
         raise UnsupportedProblemError(msg)
     low, high = _checks.learning_rate_range(min_learning_rate, max_learning_rate)
+    seeds = _checks.consecutive_seeds(seed, num_seeds)
     settings: dict[str, Any] = {
         "min_learning_rate": low,
         "max_learning_rate": high,
@@ -96,8 +102,10 @@ def range_test(
         "spacing": _checked_spacing(spacing),
         "metric": _checks.metric_name(metric),
         "mode": _checks.mode_name(mode),
-        "seed": _checks.seed_integer(seed),
+        "seed": seeds[0],
     }
+    if len(seeds) > 1:
+        settings["num_seeds"] = len(seeds)
     started = time.perf_counter()
     with (
         open_study(study, verb="range_test", settings=settings, problem=problem) as record,
@@ -115,41 +123,42 @@ def range_test(
         known = None if record is None else record.result()
         if known is not None:
             return RangeTest.from_json(known)
-        climbs = Climbs(lab) if lab.metric == "loss" else _WatchedClimbs(lab)
-        test = climbs.twice(low, high, num_steps) if spacing == "adaptive" else None
-        if test is None:
-            test = climbs.once((np.linspace if spacing == "linear" else np.geomspace)(low, high, num_steps))
-        result = _result(lab, test, settings, time.perf_counter() - started)
+        climbs = (SeveralClimbs if lab.metric == "loss" else _WatchedClimbs)(lab, seeds)
+        if spacing != "adaptive" or climbs.twice(low, high, num_steps) is None:
+            climbs.once((np.linspace if spacing == "linear" else np.geomspace)(low, high, num_steps))
+        result = _result(lab, climbs.each, settings, time.perf_counter() - started)
         if record is not None:
             record.set_result(result.to_json())
     return result
 
 
-class _WatchedClimbs(Climbs):
+class _WatchedClimbs(SeveralClimbs):
     """Climbs that watch a metric beside the training loss."""
 
-    def __init__(self, lab: Laboratory) -> None:
-        super().__init__(lab)
-        self._lab = lab
+    def __init__(self, lab: Laboratory, seeds: Sequence[int]) -> None:
+        super().__init__(lab, seeds)
         self._watched = lab.problem = _Watched(lab.problem, lab.metric, lab.mode)
 
-    def _climb(self, learning_rates: Array) -> Climb:
+    def of_every_seed(self, learning_rates: Array) -> list[Climb]:
+        return [self._watch(learning_rates, seed) for seed in self.seeds]
+
+    def _watch(self, learning_rates: Array, seed: int) -> Climb:
         self._watched.values = []
-        losses = self._lab.ramp(learning_rates)
-        if self._lab.metric in self._lab.untrained:
-            self._lab.spent += self._lab.cost(0, len(losses))
+        losses = self.lab.ramps(learning_rates, [seed])[0]
+        if self.lab.metric in self.lab.untrained:
+            self.lab.spent += self.lab.cost(0, len(losses))
         return Climb(learning_rates[: len(losses)], losses, np.array(self._watched.values))
 
 
-def _result(lab: Laboratory, test: Climb, settings: dict[str, Any], seconds: float) -> RangeTest:
-    watching = lab.metric != "loss"
+def _result(lab: Laboratory, climbs: list[Climb], settings: dict[str, Any], seconds: float) -> RangeTest:
+    test = mean_of(climbs)
     analysis = analyse(
         test.learning_rates,
         test.losses,
-        training_losses=test.training_losses if watching else None,
+        training_losses=test.training_losses,
         cliff=test.cliff,
     )
-    sign = -1.0 if watching and lab.mode == "max" else 1.0
+    sign = -1.0 if lab.metric != "loss" and lab.mode == "max" else 1.0
     return RangeTest(
         learning_rates=test.learning_rates,
         losses=sign * test.losses,
@@ -165,6 +174,7 @@ def _result(lab: Laboratory, test: Climb, settings: dict[str, Any], seconds: flo
         seconds=seconds,
         warnings=[*lab.warnings, *analysis.warnings],
         settings=settings,
+        seed_losses=[sign * climb.losses for climb in climbs] if len(climbs) > 1 else [],
     )
 
 

@@ -210,6 +210,7 @@ def _range_test_facts(test: RangeTest) -> list[tuple[str, str | list[str]]]:
     ends = [at for at in test.learning_rates.tolist() if at > 0]
     if ends:
         tried = f"{len(ends)} steps from {rate(min(ends))} to {rate(max(ends))}, on {test.metric}"
+        tried += f", mean of {len(test.seed_losses)} seeds" if test.seed_losses else ""
         facts.append(("Tried", tried))
     if test.verdict is Verdict.FOUND:
         facts.append(("How sure", f"{capital(test.verdict.message)}. A range test sees a few hundred steps only."))

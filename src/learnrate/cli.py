@@ -128,6 +128,9 @@ def search(space: tuple[str, ...], **given: Any) -> None:
 @click.option(
     "--spacing", type=click.Choice(["adaptive", "exponential", "linear"]), default="adaptive", show_default=True
 )
+@click.option(
+    "--num-seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many climbs to take the mean of."
+)
 @click.option("--metric", default="loss", show_default=True, help="What to watch: loss, or a validation metric.")
 @options.mode
 @options.kept

@@ -215,6 +215,9 @@ class RangeTest(Result, frozen=True, kw_only=True, eq=False):
     `losses` are the losses as they came, `smoothed` without their noise and without lag, `loss_changes` the change
     of the smoothed loss a step. `suggestions` has every named rule's rate (None where the rule finds none);
     `learning_rate` is ours, None where the verdict is not FOUND. `cliff` is the first rate that broke training.
+
+    With several seeds `losses` are their mean, `seed_losses` those of each, at the same rates, as far as all of them
+    went, and `cliff` the lowest rate at which any of them broke; with one seed `seed_losses` is empty.
     """
 
     learning_rates: Array
@@ -231,6 +234,7 @@ class RangeTest(Result, frozen=True, kw_only=True, eq=False):
     seconds: float
     warnings: list[str] = []
     settings: dict[str, Any] = {}
+    seed_losses: list[Array] = []
 
     @property
     def cyclical_range(self) -> tuple[float, float] | None:
@@ -257,6 +261,8 @@ class RangeTest(Result, frozen=True, kw_only=True, eq=False):
             lines.append(f"other rules: {known}")
         if self.cliff is not None:
             lines.append(f"training breaks at {rate(self.cliff)}")
+        if self.seed_losses:
+            lines.append(f"read from the mean of {len(self.seed_losses)} seeds")
         if self.cyclical_range is not None:
             lowest, highest = self.cyclical_range
             lines.append(f"for a cyclical schedule: {rate(lowest)} to {rate(highest)}")
