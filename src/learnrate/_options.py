@@ -85,10 +85,9 @@ searched = options(
     ),
     click.option(
         "--sampler",
-        type=click.Choice(["tpe", "gp", "random", "qmc", "grid"]),
-        default="tpe",
-        show_default=True,
-        help="Where the next trial comes from.",
+        type=click.Choice(["tpe", "gp", "random", "qmc", "grid", "around"]),
+        help="Where the next trial comes from. Without it, a number of trials, halving or stages: rounds of halving, "
+        "over all of the space and then around the best so far, within the budget, 8 by default.",
     ),
     click.option("--num-trials", type=click.IntRange(min=1), help="How many trials, unless the budget decides."),
     click.option("--budget", type=float, help="What may be spent, in full training runs."),
