@@ -144,3 +144,17 @@ def descendants(of: int | None = None) -> list[int]:
     for one in found:
         found += [child for child, parent in parents.items() if parent == one]
     return found[1:]
+
+
+_BEFORE: set[int] = set()
+
+
+def remember_processes() -> None:
+    """Take note of what other tests have left running, such as the workers that joblib keeps."""
+    _BEFORE.clear()
+    _BEFORE.update(descendants())
+
+
+def newcomers() -> list[int]:
+    """The processes that were started since, and still run."""
+    return [one for one in descendants() if one not in _BEFORE]

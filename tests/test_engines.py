@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from _engine_problems import Perilous, Surroundings, built, curves, descendants, generated, network, timeless, trained
+from _engine_problems import (
+    Perilous,
+    Surroundings,
+    built,
+    curves,
+    generated,
+    network,
+    newcomers,
+    remember_processes,
+    timeless,
+    trained,
+)
 from learnrate._select import select
 from learnrate._sweep import sweep
 from learnrate.engines.local import LocalEngine
@@ -23,6 +34,11 @@ from learnrate.testing import QuadraticTrainable
 from learnrate.training import EventKind
 
 RATES = [0.01, 0.1, 1.0, 5.0]
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    remember_processes()
 
 
 @pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])
@@ -46,7 +62,6 @@ def ray_cluster() -> Any:
 
 
 def test_a_sweep_gives_the_answer_of_one_process(engine):
-    before = len(descendants())
     expected = sweep(QuadraticTrainable(), RATES, epochs=4, refine=2)
     problem = QuadraticTrainable()
     answer = sweep(problem, RATES, epochs=4, refine=2, engine=engine)
@@ -55,7 +70,7 @@ def test_a_sweep_gives_the_answer_of_one_process(engine):
     problem.restore(answer.best)
     assert problem.evaluate()["val_loss"] == answer.value
     if isinstance(engine, LocalEngine):
-        assert len(descendants()) == before
+        assert not newcomers()
 
 
 def test_a_network_gives_the_answer_of_one_process(monkeypatch):
@@ -168,7 +183,7 @@ def test_an_error_of_the_training_is_raised_with_the_place_where_it_happened(eng
         sweep(Perilous(tmp_path, "raise"), RATES, epochs=3, engine=engine)
     assert "_engine_problems.py" in "".join(caught.value.__notes__)
     if isinstance(engine, LocalEngine):
-        assert not descendants()
+        assert not newcomers()
 
 
 def test_a_study_begun_with_workers_goes_on_without_and_back(engine, tmp_path):
@@ -202,7 +217,7 @@ def test_ctrl_c_ends_every_worker(engine, tmp_path):
         sweep(Perilous(tmp_path, "hang", 1.0), RATES, epochs=3, engine=engine, on_event=press)
     assert time.monotonic() - before < 100, "it waited for the training that hangs"
     if isinstance(engine, LocalEngine):
-        assert not descendants()
+        assert not newcomers()
 
 
 def test_a_training_that_hangs_ends_at_the_deadline(tmp_path, monkeypatch):
@@ -213,7 +228,7 @@ def test_a_training_that_hangs_ends_at_the_deadline(tmp_path, monkeypatch):
     assert states.pop(0.1) is TrialState.FAILED
     assert TrialState.FAILED not in states.values()
     assert "timeout of 0.5 s" in str(answer.trials[1].error)
-    assert not descendants()
+    assert not newcomers()
 
 
 def test_each_worker_has_a_gpu_and_its_share_of_the_cores(monkeypatch):
@@ -235,4 +250,4 @@ def test_an_engine_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_nothing_is_left_of_a_worker_that_is_replaced(tmp_path: Path) -> None:
     sweep(Perilous(tmp_path, "die", epoch=1, times=2), RATES, epochs=3, engine=LocalEngine(num_workers=2))
-    assert not descendants()
+    assert not newcomers()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from _engine_problems import descendants, timeless
+from _engine_problems import newcomers, remember_processes, timeless
 from learnrate import Halving, TrialState, log_uniform, search, uniform
 from learnrate._course import Course
 from learnrate._halving import Bracket, Rung, promoted
@@ -43,6 +43,11 @@ def generated(learning_rate, noise, epochs):
     for _ in range(epochs):
         weight -= learning_rate * (weight + noise)
         yield {"val_loss": weight**2}
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    remember_processes()
 
 
 @pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])
@@ -80,7 +85,7 @@ def test_a_search_gives_the_answer_of_one_process(engine, asked, tmp_path):
     problem = build(answer.hyperparameters["noise"])
     problem.restore(answer.best)
     assert problem.evaluate()["val_loss"] == answer.value
-    assert not descendants() or not isinstance(engine, LocalEngine)
+    assert not newcomers() or not isinstance(engine, LocalEngine)
     with Study.read(tmp_path / "study") as study:
         assert [trial.number for trial in study.trials()] == list(range(len(answer.trials)))
         assert len(study.checkpoints()) == 1
@@ -208,7 +213,7 @@ def test_a_build_that_has_no_pickle_is_refused_with_what_to_do():
 
     with pytest.raises(UnsupportedProblemError, match=r"refers cannot be carried over .*: let it load"):
         search(refers, SPACE, epochs=1, engine=LocalEngine(num_workers=2))
-    assert not descendants()
+    assert not newcomers()
 
 
 def test_where_nothing_works_in_any_worker_the_search_ends():
@@ -219,7 +224,7 @@ def test_where_nothing_works_in_any_worker_the_search_ends():
         search(broken, SPACE, epochs=1, num_trials=20, engine=LocalEngine(num_workers=2))
     with pytest.raises(UnknownMetricError, match="did you mean val_loss"):
         search(build, SPACE, epochs=1, metric="val_los", engine=LocalEngine(num_workers=2))
-    assert not descendants()
+    assert not newcomers()
 
 
 def test_ctrl_c_ends_every_worker():
@@ -229,7 +234,7 @@ def test_ctrl_c_ends_every_worker():
 
     with pytest.raises(KeyboardInterrupt):
         search(build, SPACE, epochs=3, engine=LocalEngine(num_workers=2), on_event=press)
-    assert not descendants()
+    assert not newcomers()
 
 
 def trial_of(number: int, values: list[float], state: TrialState) -> Trial:
