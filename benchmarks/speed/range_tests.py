@@ -43,6 +43,7 @@ def torch_lr_finder(case: Case) -> None:
 
 
 def fastai(case: Case) -> None:
+    import fastai.callback.all  # noqa: F401  # patches lr_find and its kin onto the learner
     from fastai.data.core import DataLoaders
     from fastai.learner import Learner
     from fastai.optimizer import OptimWrapper
