@@ -343,6 +343,15 @@ def test_a_study_of_several_seeds_goes_on_with_the_seed_that_was_interrupted(tmp
         range_test(QuadraticTrainable(), study=tmp_path / "study")
 
 
+def test_seeds_that_change_nothing_are_told():
+    class Same(QuadraticTrainable):
+        def begin(self, learning_rate, epochs, seed):
+            super().begin(learning_rate, epochs, 0)
+
+    (warning,) = (it for it in range_test(Same(), num_seeds=2).warnings if "every seed" in it)
+    assert "one seed says as much" in warning
+
+
 def test_the_losses_of_each_seed_are_drawn_behind_their_mean():
     one, several = (range_test(QuadraticTrainable(noise=0.5), num_seeds=number) for number in (1, 3))
     first = [result.chart().to_dict()["vconcat"][0]["layer"][0]["encoding"] for result in (one, several)]

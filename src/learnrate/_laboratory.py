@@ -19,8 +19,9 @@ from learnrate._elsewhere import Elsewhere
 from learnrate._numbers import rate
 from learnrate._pace import Pace
 from learnrate._paused import Paused
+from learnrate._ramp import Ramp
 from learnrate._shelf import Shelf
-from learnrate._stacked import Together, Vectorized, together
+from learnrate._stacked import SeedsTogether, Together, Vectorized, together
 from learnrate._tasks import Ended, Task
 from learnrate._untrained import estimated
 from learnrate._work import Work, WorkHere
@@ -28,8 +29,7 @@ from learnrate.curves import Array, LearningCurve, Mode
 from learnrate.errors import TrialFailedError
 from learnrate.results import Trial, TrialState
 from learnrate.stopping import EarlyStopping, Rule, Stopping
-from learnrate.suggestions import broken_at
-from learnrate.training import BLOCK, Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
+from learnrate.training import Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -102,6 +102,7 @@ class Laboratory(Bench):
         self._elsewhere: Elsewhere | None = None
         self._vectorized: tuple[Vectorized, int] = vectorized, num_copies
         self.together: Together | None = None
+        self.seeds_together: SeedsTogether | None = None
         self._initial_file: Path | None = None
         self.pace = Pace()
         self.shelf = Shelf(problem, study)
@@ -280,32 +281,33 @@ class Laboratory(Bench):
 
     def ramps(self, learning_rates: Array, seeds: Sequence[int]) -> list[Array]:
         """Do what `ramp` does with each of these seeds; return the losses of each."""
+        ends = f"{len(learning_rates)}/{learning_rates[0]!r}-{learning_rates[-1]!r}"
+        keys = {seed: f"range test/{ends}/{seed}" for seed in seeds}
+        known = {} if self.study is None else {seed: self.study.recall(key) for seed, key in keys.items()}
+        missing = [seed for seed in seeds if known.get(seed) is None]
+        made = {} if self.seeds_together is None else self.seeds_together.ramps(learning_rates, missing)
         several: list[Array] = []
         for seed in seeds:
-            key = f"range test/{len(learning_rates)}/{learning_rates[0]!r}-{learning_rates[-1]!r}/{seed}"
-            known = None if self.study is None else self.study.recall(key)
-            losses = known.curve.values("loss") if known is not None else self._ramp(learning_rates, seed)
+            before = known.get(seed)
+            if before is not None:
+                losses = before.curve.values("loss")
+            else:
+                losses = made[seed] if seed in made else self._ramp(learning_rates, seed)
             self.spent += self.cost(len(losses), 0)
-            if self.study is not None and known is None:
-                self.study.finish(key, _ramp_trial(learning_rates, losses, seed))
+            if self.study is not None and before is None:
+                self.study.finish(keys[seed], _ramp_trial(learning_rates, losses, seed))
             several.append(losses)
         return several
 
     def _ramp(self, learning_rates: Array, seed: int) -> Array:
-        self._restart(float(learning_rates[-1]), self.epochs, seed)
-        per_epoch = self.problem.steps_per_epoch
-        losses = np.empty(0)
-        while len(losses) < len(learning_rates):
-            step = len(losses)
-            end = min(step + BLOCK // 8, (step // per_epoch + 1) * per_epoch, len(learning_rates))
-            block = self.problem.train(learning_rates[step:end])["loss"]
-            losses = np.concatenate([losses, block])
-            risen = not np.median(block) <= np.median(losses[:BLOCK])  # NaN has risen; a fallen loss is not looked at
-            if risen and broken_at(losses, complete=False) is not None:
-                break
-        return losses
+        self.restart(float(learning_rates[-1]), self.epochs, seed)
+        ramp = Ramp(learning_rates, self.problem.steps_per_epoch)
+        while not ramp.is_over:
+            ramp.take(self.problem.train(ramp.rates())["loss"])
+        return ramp.losses
 
-    def _restart(self, learning_rate: float, epochs: int, seed: int | None = None) -> None:
+    def restart(self, learning_rate: float, epochs: int, seed: int | None = None) -> None:
+        """Put the problem back to where it was found, and begin a training, by default with the laboratory's seed."""
         self.problem.restore(self._initial)
         begin = getattr(self.problem, "begin", None)
         if begin is not None:
@@ -325,7 +327,7 @@ class Laboratory(Bench):
         if getattr(self.problem, "constant_rate_only", False) or self.metric in self.untrained:
             return
         at = float(getattr(self.problem, "learning_rate", None) or 1e-6)
-        self._restart(at, self.epochs)
+        self.restart(at, self.epochs)
         reported = self.problem.train(np.array([at]))
         self.problem.restore(self._initial)
         self.choose_metric([*self.untrained, *reported])
@@ -370,7 +372,7 @@ class Laboratory(Bench):
         """Put the problem where a segment begins."""
         segment = work.segment
         if work.before is None:
-            self._restart(segment.learning_rate, segment.total_steps // self.problem.steps_per_epoch)
+            self.restart(segment.learning_rate, segment.total_steps // self.problem.steps_per_epoch)
         else:
             self.problem.restore(self.shelf.get(segment.trial, segment.first_step))
 

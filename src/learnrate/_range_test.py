@@ -12,6 +12,7 @@ from learnrate import _checks
 from learnrate._climbs import Climb
 from learnrate._laboratory import Laboratory, open_study
 from learnrate._seeds import SeveralClimbs, mean_of
+from learnrate._stacked import Vectorized, checked_vectorized, seeds_together
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 from learnrate.results import RangeTest, Verdict
 from learnrate.schedules import constant
@@ -39,6 +40,7 @@ def range_test(
     seed: int = 0,
     num_seeds: int = 1,
     study: str | Path | None = None,
+    vectorized: Vectorized = "auto",
     on_event: Callable[[Event], None] | None = None,
 ) -> RangeTest:
     """Raise the learning rate step by step until training breaks, and suggest one from what the loss did.
@@ -67,6 +69,9 @@ def range_test(
             the mean of their losses at each step is read, up to the lowest rate at which any of them broke. The noise
             of the loss falls as 1/√N while the cost rises as N, so 1 unless a first test says that it saw little.
         study: A folder that remembers a finished climb; the same call continues it.
+        vectorized: Whether to make the climbs of several seeds in one program: "auto" where a fixed rule says that it
+            pays and the problem can, True wherever it can, False never; `result.vectorized` tells. The losses agree
+            to rounding. See `learnrate.sweep` and `learnrate.TorchTrainable.stack_seeds`.
         on_event: Called with every `Event` as it happens.
 
     Returns:
@@ -74,7 +79,8 @@ def range_test(
 
     Raises:
         InvalidArgumentError: If an argument cannot be used.
-        UnsupportedProblemError: If the problem cannot be trained, or only at a constant learning rate.
+        UnsupportedProblemError: If the problem cannot be trained, or only at a constant learning rate, or several
+            seeds not in one program with `vectorized=True`.
         UnknownMetricError: If the training reports no such metric.
 
     Source: Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186.
@@ -106,6 +112,7 @@ def range_test(
     }
     if len(seeds) > 1:
         settings["num_seeds"] = len(seeds)
+    vectorized = checked_vectorized(vectorized)
     started = time.perf_counter()
     with (
         open_study(study, verb="range_test", settings=settings, problem=problem) as record,
@@ -123,6 +130,7 @@ def range_test(
         known = None if record is None else record.result()
         if known is not None:
             return RangeTest.from_json(known)
+        lab.seeds_together = seeds_together(lab, vectorized, seeds)
         climbs = (SeveralClimbs if lab.metric == "loss" else _WatchedClimbs)(lab, seeds)
         if spacing != "adaptive" or climbs.twice(low, high, num_steps) is None:
             climbs.once((np.linspace if spacing == "linear" else np.geomspace)(low, high, num_steps))
@@ -172,10 +180,18 @@ def _result(lab: Laboratory, climbs: list[Climb], settings: dict[str, Any], seco
         seed=lab.seed,
         cost=lab.spent,
         seconds=seconds,
-        warnings=[*lab.warnings, *analysis.warnings],
+        warnings=[*lab.warnings, *analysis.warnings, *_alike(climbs)],
         settings=settings,
+        vectorized=None if lab.seeds_together is None else lab.seeds_together.why,
         seed_losses=[sign * climb.losses for climb in climbs] if len(climbs) > 1 else [],
     )
+
+
+def _alike(climbs: list[Climb]) -> list[str]:
+    first, *others = climbs
+    if others and all(np.array_equal(first.losses, other.losses, equal_nan=True) for other in others):
+        return ["every seed gave the same losses, since this training draws nothing at random: one seed says as much"]
+    return []
 
 
 class _Watched:

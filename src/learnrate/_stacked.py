@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 
+from learnrate._ramp import Ramp
 from learnrate._work import WorkHere
-from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
+from learnrate.errors import InvalidArgumentError, LearnrateError, UnsupportedProblemError
 from learnrate.training import Dimensions, Route
 
 if TYPE_CHECKING:
@@ -115,10 +116,60 @@ class Together(NamedTuple):
                 _pause(lab, lanes)
 
 
+class SeedsTogether:
+    """Makes the climbs of a range test with several seeds in one program.
+
+    Attributes:
+        why: Why they are made so, in words; None once it has shown that they cannot be.
+    """
+
+    def __init__(self, lab: Laboratory, why: str, *, must: bool) -> None:
+        self.why: str | None = why
+        self._lab = lab
+        self._must = must
+
+    def ramps(self, learning_rates: Array, seeds: Sequence[int]) -> dict[int, Array]:
+        """Return the losses of each seed's climb; nothing where it shows on the way that they cannot go together.
+
+        Raises:
+            UnsupportedProblemError: It shows, and they have to.
+        """
+        lab = self._lab
+        if self.why is None or len(seeds) < 2:
+            return {}
+        stack = cast("_Stackable", lab.problem).stack_seeds(_begun(lab, float(learning_rates[-1]), seeds))
+        climbs = {seed: Ramp(learning_rates, lab.steps_per_epoch) for seed in seeds}
+        going = list(climbs.values())
+        try:
+            while going:
+                rates = going[0].rates()  # all stand at the same step
+                losses = stack.train(np.repeat(rates[:, None], len(going), axis=1))["loss"]
+                for place, climb in enumerate(going):
+                    climb.take(losses[:, place])
+                left = [place for place, climb in enumerate(going) if not climb.is_over]
+                if left and len(left) < len(going):
+                    stack.keep(left)
+                going = [going[place] for place in left]
+        except Exception as error:
+            own = isinstance(error, UnsupportedProblemError)
+            if own and self._must:
+                raise _cannot("seed", str(error).rstrip(".")) from error
+            if self._must or (isinstance(error, LearnrateError) and not own):
+                raise
+            # The user's code may raise at weights that are no longer finite: by itself such a climb has broken.
+            obstacle = str(error).rstrip(".") if own else f"it raised {type(error).__name__}"
+            self.why = None
+            lab.spent += sum(lab.cost(len(climb.losses), 0) for climb in climbs.values())
+            lab.warnings.append(_apart("seed", obstacle))
+            return {}
+        return {seed: climb.losses for seed, climb in climbs.items()}
+
+
 class _Stackable:
     """What a problem needs for its copies to be trained in one program."""
 
     stack: Callable[[Sequence[Snapshot]], Stack]
+    stack_seeds: Callable[[Sequence[Snapshot]], Stack]
 
 
 class _Lane:
@@ -180,21 +231,47 @@ def together(lab: Laboratory, vectorized: Vectorized, num_copies: int, start: Sn
     Raises:
         UnsupportedProblemError: It has to be, and cannot.
     """
+    why = _why(lab, vectorized, num_copies, "learning rate", lambda: _obstacle(lab, start))
+    return None if why is None else Together(lab, why)
+
+
+def seeds_together(lab: Laboratory, vectorized: Vectorized, seeds: Sequence[int]) -> SeedsTogether | None:
+    """Return what makes the climbs of several seeds in one program; None where that is not to be, as `together`.
+
+    Raises:
+        UnsupportedProblemError: It has to be, and cannot.
+    """
+    why = _why(lab, vectorized, len(seeds), "seed", lambda: _obstacle_to_seeds(lab, seeds))
+    return None if why is None else SeedsTogether(lab, why, must=vectorized is True)
+
+
+def _why(
+    lab: Laboratory, vectorized: Vectorized, num_copies: int, what: str, obstacle_to: Callable[[], str | None]
+) -> str | None:
+    """Say in words why to train in one program; None where that is not to be."""
     size: Dimensions | None = getattr(lab.problem, "dimensions", None)
     if vectorized is False or num_copies < 2:
         return None
     if vectorized == "auto" and (lab.engine.has_workers or size is None or not pays(size, num_copies)):
         return None
-    obstacle = _obstacle(lab, start)
+    obstacle = obstacle_to()
     if obstacle is None:
-        return Together(lab, "asked for" if vectorized is True or size is None else f"auto: {_words(size)}")
+        return "asked for" if vectorized is True or size is None else f"auto: {_words(size)}"
     if vectorized is True:
-        raise UnsupportedProblemError(
-            f'vectorized=True cannot be done here: {obstacle}. Pass vectorized="auto" or False, which train one '
-            f"learning rate after another."
-        )
-    lab.warnings.append(f"the learning rates were trained one after another, not in one program: {obstacle}")
+        raise _cannot(what, obstacle)
+    lab.warnings.append(_apart(what, obstacle))
     return None
+
+
+def _cannot(what: str, obstacle: str) -> UnsupportedProblemError:
+    return UnsupportedProblemError(
+        f'vectorized=True cannot be done here: {obstacle}. Pass vectorized="auto" or False, which train one '
+        f"{what} after another."
+    )
+
+
+def _apart(what: str, obstacle: str) -> str:
+    return f"the {what}s were trained one after another, not in one program: {obstacle}"
 
 
 def _obstacle(lab: Laboratory, start: Snapshot) -> str | None:
@@ -210,6 +287,29 @@ def _obstacle(lab: Laboratory, start: Snapshot) -> str | None:
     finally:
         problem.restore(start)
     return None
+
+
+def _obstacle_to_seeds(lab: Laboratory, seeds: Sequence[int]) -> str | None:
+    if lab.metric != "loss":
+        return f"{lab.metric} is looked at after each step, of one training at a time"
+    if not hasattr(lab.problem, "stack_seeds"):
+        return f"a {type(lab.problem).__name__} does not know how to train several seeds in one program"
+    start = lab.problem.snapshot()
+    try:
+        cast("_Stackable", lab.problem).stack_seeds(_begun(lab, 1e-3, seeds[:2]))
+    except UnsupportedProblemError as error:
+        return str(error).rstrip(".")
+    finally:
+        lab.problem.restore(start)
+    return None
+
+
+def _begun(lab: Laboratory, learning_rate: float, seeds: Sequence[int]) -> list[Snapshot]:
+    several: list[Snapshot] = []
+    for seed in seeds:
+        lab.restart(learning_rate, lab.epochs, seed)
+        several.append(lab.problem.snapshot())
+    return several
 
 
 def _words(size: Dimensions) -> str:

@@ -217,7 +217,8 @@ class RangeTest(Result, frozen=True, kw_only=True, eq=False):
     `learning_rate` is ours, None where the verdict is not FOUND. `cliff` is the first rate that broke training.
 
     With several seeds `losses` are their mean, `seed_losses` those of each, at the same rates, as far as all of them
-    went, and `cliff` the lowest rate at which any of them broke; with one seed `seed_losses` is empty.
+    went, and `cliff` the lowest rate at which any of them broke; with one seed `seed_losses` is empty. `vectorized`
+    says why their climbs were made in one program; None where one after another.
     """
 
     learning_rates: Array
@@ -235,6 +236,7 @@ class RangeTest(Result, frozen=True, kw_only=True, eq=False):
     warnings: list[str] = []
     settings: dict[str, Any] = {}
     seed_losses: list[Array] = []
+    vectorized: str | None = None
 
     @property
     def cyclical_range(self) -> tuple[float, float] | None:

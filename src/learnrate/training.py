@@ -54,7 +54,9 @@ class Trainable(Protocol):
       `takes_epochs: bool`, whether it can be had for fewer epochs;
     - `stack(snapshots) -> Stack`, several copies of the problem that are trained in one program, each from one of these
       snapshots, all of which stand at the same place in the data; it raises `UnsupportedProblemError` with the reason,
-      in a line, where that cannot be done. `dimensions: Dimensions` tells whether it is worth it.
+      in a line, where that cannot be done. `dimensions: Dimensions` tells whether it is worth it;
+    - `stack_seeds(snapshots) -> Stack`, the same for copies of several seeds, each from a snapshot that was taken after
+      `begin` with its seed: each goes on with batches and random numbers of its own. `train` may report "loss" alone.
     """
 
     steps_per_epoch: int

@@ -13,7 +13,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -279,6 +279,19 @@ class Stream:
         self._watch = randomness if self._draws and not workers and not self._ordered else None
 
     @property
+    def obstacle(self) -> str | None:
+        """Why several streams over this data would get into each other's way, in words; None where they do not."""
+        if isinstance(self._data, list | tuple):
+            return None
+        if self._clocks:
+            return "the data is told which pass it makes (set_epoch), and each seed makes passes of its own"
+        if self._keeps:
+            return "the data loader has workers, and each seed would need as many of its own"
+        if not self._ordered:
+            return f"a {type(self._data).__name__} does not tell its order ahead, and each seed has one of its own"
+        return None
+
+    @property
     def remaining(self) -> int | None:
         """How many batches are left of this pass, or of the next where none is under way; None where unknown."""
         if self._pass is None:
@@ -380,6 +393,25 @@ class Stream:
                     f"found among its attributes are passed as generators=[...]."
                 )
         return again
+
+
+class Batches(Protocol):
+    """What an update takes its batches from."""
+
+    @property
+    def length(self) -> int | None:
+        """The number of batches of one pass; None where unknown."""
+        ...
+
+    @property
+    def remaining(self) -> int | None:
+        """How many are left of this pass."""
+        ...
+
+
+def planned_batches(batches: Batches, accumulate: int) -> int:
+    """Return how many batches the next update takes: fewer at the end of a pass."""
+    return min(accumulate, batches.remaining or batches.length or accumulate)
 
 
 def _sampler_of(loader: DataLoader[Any]) -> Any:

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from learnrate.adapters._torch_data import END, fresh, samples_in
+from learnrate.adapters._torch_data import END, fresh, planned_batches, samples_in
 from learnrate.adapters._torch_state import copied, put_back
 from learnrate.adapters._torch_work import moved, require_gradient
 from learnrate.errors import InvalidArgumentError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from learnrate.adapters._torch_data import Stream
     from learnrate.adapters._torch_random import Randomness
     from learnrate.adapters._torch_schedules import Rates
+    from learnrate.adapters._torch_seeds import Streams
     from learnrate.adapters._torch_state import State, Tree
     from learnrate.adapters._torch_work import Meter, Work
     from learnrate.adapters.torch import TorchSnapshot, TorchTrainable
@@ -70,8 +71,11 @@ class Parts:
 class TorchStack:
     """Copies of a problem, each from a snapshot; `learnrate.training.Stack` says what they do."""
 
+    _own = False  # whether each copy has batches of its own
+
     def __init__(self, problem: TorchTrainable, parts: Parts, snapshots: Sequence[TorchSnapshot]) -> None:
         self._problem, self._parts = problem, parts
+        self._stream: Stream | Streams = parts.stream
         self._module = _Batch(parts.work, problem.model)
         self._live = {name: it for name, it in problem.model.named_parameters() if it.requires_grad}
         copies: list[Tree] = []
@@ -127,23 +131,23 @@ class TorchStack:
     def _update(self, rates: FloatArray) -> tuple[Tensor, dict[str, Tensor]]:
         parts = self._parts
         self._forget_gradients()
-        metrics = self._metrics(validation=False) if parts.meter.wanted else None
-        planned = min(parts.accumulate, parts.stream.remaining or parts.stream.length or parts.accumulate)
+        metrics = self._training_metrics()
+        planned = planned_batches(self._stream, parts.accumulate)
         total: Any = 0.0
         taken = 0
         for _ in range(planned):
-            batch = parts.stream.next(fresh=taken == 0)
+            batch = self._stream.next(fresh=taken == 0)
             if batch is END:
                 break
             total = total + self.backward(batch, planned, metrics)
             taken += 1
         self._step(rates, planned / taken)
-        parts.stream.finish_if_done()
+        self._stream.finish_if_done()
         return total * (planned / taken), {} if metrics is None else metrics.compute()
 
     def backward(self, batch: Any, planned: int = 1, metrics: _Metrics | None = None) -> Tensor:
         """Add to the gradients those of a batch; return its losses, divided by the batches of an update."""
-        losses, outputs, values, buffers = self._forward(batch, metrics)
+        losses, outputs, values, buffers = self._forward(batch, metrics, own=self._own)
         require_gradient(losses)
         losses = losses / planned if planned > 1 else losses
         losses.sum().backward()
@@ -163,19 +167,21 @@ class TorchStack:
         return self._buffers
 
     def _forward(
-        self, batch: Any, metrics: _Metrics | None
+        self, batch: Any, metrics: _Metrics | None, *, own: bool = False
     ) -> tuple[Tensor, Any, dict[str, Tensor], dict[str, Tensor]]:
         batch = moved(batch, self._problem.device)
         kept = metrics is not None and metrics.needs_outputs
 
-        def one(parameters: Named, buffers: Named) -> Any:
+        def one(parameters: Named, buffers: Named, *own: Any) -> Any:
             given = {f"model.{name}": it for name, it in parameters.items()}
             given |= {f"model.{name}": it.clone() for name, it in buffers.items()}
-            result = functional_call(self._module, given, (batch,))
+            result = functional_call(self._module, given, own or (batch,))
             left = {name: given[f"model.{name}"].detach() for name in buffers}
             values = {} if metrics is None else metrics.of(result)
             return result.loss.reshape(()), result.outputs if kept else (), values, left
 
+        if own:  # each copy has its part of the batch, and nothing may be drawn that all of them would share
+            return vmap(one, randomness="error")(self._parameters, self._buffers, batch)
         return vmap(one, in_dims=(0, 0), randomness="same")(self._parameters, self._buffers)
 
     def _step(self, rates: FloatArray, correction: float) -> None:
@@ -244,6 +250,9 @@ class TorchStack:
         parts.rates.set(float(self._last[place]))
         parts.state.set_modes(parts.modes)
         return problem.snapshot()
+
+    def _training_metrics(self) -> _Metrics | None:
+        return self._metrics(validation=False) if self._parts.meter.wanted else None
 
     def _metrics(self, *, validation: bool) -> _Metrics:
         functions, names = self._parts.meter.chosen(validation=validation)

@@ -8,18 +8,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
 from learnrate.adapters._torch_data import fresh
+from learnrate.adapters._torch_seeds import DRAWS, SeededStack, Streams, stacked
 from learnrate.adapters._torch_stack import TorchStack
+from learnrate.adapters._torch_state import copied
 from learnrate.errors import LearnrateError, UnsupportedProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     from learnrate.adapters._torch_stack import Parts
     from learnrate.adapters.torch import TorchTrainable
@@ -94,6 +96,81 @@ def try_out(problem: TorchTrainable, parts: Parts) -> None:
         for _ in range(2):
             _compare_batch(problem, parts, stack)
         _compare_evaluation(problem, parts, start)
+
+
+def try_out_seeds(problem: TorchTrainable, parts: Parts, snapshots: Sequence[Any]) -> None:
+    """Train two batches of each of these seeds, by itself and as copies in one program, as `try_out` does.
+
+    Raises:
+        UnsupportedProblemError: They differ, or PyTorch cannot do it.
+    """
+    if parts.stream.obstacle is not None:
+        raise UnsupportedProblemError(parts.stream.obstacle)
+    with _attributes_put_back(problem.model):
+        alone = [_two_batches(problem, parts, snapshot) for snapshot in snapshots]
+        stack = SeededStack(problem, parts, snapshots)
+        streams = Streams(problem.train_data, parts.randomness, 1, snapshots)
+        parts.state.set_modes(parts.modes)
+        for expected in zip(*alone, strict=True):
+            streams.fetch(1)  # one after another, so that a state that they share would show
+            batch = streams.next(fresh=True)
+            streams.finish_if_done()
+            if not _is_same(batch, stacked([one.batch for one in expected])):
+                raise UnsupportedProblemError("the data gives other batches when it is read again from the same seed")
+            _compare_seeds(expected, stack, batch, _tolerance(problem, parts))
+
+
+class _Alone(NamedTuple):
+    """What a batch of one seed gave by itself."""
+
+    batch: Any
+    loss: Tensor
+    gradients: Mapping[str, Tensor | None]
+    buffers: Mapping[str, Tensor]
+
+
+def _two_batches(problem: TorchTrainable, parts: Parts, snapshot: Any) -> list[_Alone]:
+    problem.restore(snapshot)
+    parts.state.set_modes(parts.modes)
+    parameters = {name: it for name, it in problem.model.named_parameters() if it.requires_grad}
+    several: list[_Alone] = []
+    for _ in range(2):
+        batch = parts.stream.next(fresh=True)
+        parts.stream.finish_if_done()
+        begun = parts.randomness.fingerprint(), _device_states(parts.randomness.states())
+        with torch.enable_grad():
+            loss = parts.work(batch).loss
+            loss.backward()
+        if begun != (parts.randomness.fingerprint(), _device_states(parts.randomness.states())):
+            raise UnsupportedProblemError(DRAWS)
+        gradients = {name: it.grad for name, it in parameters.items()}
+        several.append(_Alone(batch, loss.detach(), gradients, copied(dict(problem.model.named_buffers()))))
+        for it in parameters.values():
+            it.grad = None
+    return several
+
+
+def _compare_seeds(expected: Sequence[_Alone], stack: SeededStack, batch: Any, tolerance: float) -> None:
+    with _batching("its training step over batches of several seeds"), torch.enable_grad():
+        found = stack.backward(batch)
+    for place, one in enumerate(expected):
+        mine = slice(place, place + 1)
+        _require_close(found[mine], one.loss, tolerance, "losses")
+        gradients = {name: None if it is None else it[mine] for name, it in stack.gradients.items()}
+        _compare_gradients(one.gradients, gradients, tolerance)
+        for name, buffer in stack.buffers.items():
+            _require_close(buffer[mine], one.buffers[name], tolerance, f"buffers {name}")
+    for it in stack.gradients.values():
+        if it is not None:
+            it.zero_()
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return bool(((one == other) | ((one != one) & (other != other))).all())  # noqa: PLR0124  # NaN equals NaN
+    if isinstance(one, dict):
+        return all(_is_same(value, other[key]) for key, value in one.items())
+    return all(_is_same(*parts) for parts in zip(one, other, strict=True))
 
 
 def _compare_batch(problem: TorchTrainable, parts: Parts, stack: TorchStack) -> None:

@@ -43,8 +43,9 @@ from learnrate.adapters._torch_data import (
 )
 from learnrate.adapters._torch_random import Randomness
 from learnrate.adapters._torch_schedules import Rates, lr_scheduler, refuse_attached_scheduler, schedule_from
+from learnrate.adapters._torch_seeds import SeededStack
 from learnrate.adapters._torch_stack import Parts, TorchStack
-from learnrate.adapters._torch_stack_checks import check_stackable, try_out
+from learnrate.adapters._torch_stack_checks import check_stackable, try_out, try_out_seeds
 from learnrate.adapters._torch_state import State, Tree, read, write
 from learnrate.adapters._torch_work import Meter, Work, require_gradient, to_host
 from learnrate.errors import InvalidArgumentError, LearnrateError
@@ -156,7 +157,7 @@ class TorchTrainable:
         self._stream = Stream(train_data, self._randomness)
         self.steps_per_epoch = self._epoch_length(steps_per_epoch)
         self._autocast = dtype
-        self._trained = self._stacks = False
+        self._trained = self._stacks = self._stacks_seeds = False
         self._evaluation_steps: float | None = None
         self._settings = {
             "loss": _name_of(training_step if loss_fn is None else loss_fn),
@@ -410,7 +411,41 @@ class TorchTrainable:
         Raises:
             UnsupportedProblemError: This model, optimizer or precision cannot be trained so; the reason, in a line.
         """
-        parts = Parts(
+        parts = self._parts()
+        self._check_stackable(parts, snapshots[0])
+        return TorchStack(self, parts, snapshots)
+
+    def stack_seeds(self, snapshots: Sequence[TorchSnapshot]) -> SeededStack:
+        """Return copies of the problem that are trained in one program, each over batches of its own.
+
+        As `stack`, but each copy goes on with the random numbers and from the place in the data of its snapshot, so
+        that copies with several seeds see the batches that each would see alone. Their `train` reports the loss
+        alone. The data is a list, or a DataLoader without workers that knows its order; the model draws no random
+        numbers. The first time two batches of two seeds are tried both ways, and must agree.
+
+        Args:
+            snapshots: Where each copy begins: taken after `begin` with its seed.
+
+        Raises:
+            UnsupportedProblemError: This model, optimizer, precision or data cannot be trained so; the reason, in a
+                line.
+        """
+        parts = self._parts()
+        self._check_stackable(parts, snapshots[0])
+        if not self._stacks_seeds:
+            try_out_seeds(self, parts, snapshots[:2])
+            self._stacks_seeds = True
+        return SeededStack(self, parts, snapshots)
+
+    def _check_stackable(self, parts: Parts, start: TorchSnapshot) -> None:
+        if not self._stacks:
+            check_stackable(self, parts)
+            self.restore(start)
+            try_out(self, parts)
+            self._stacks = True
+
+    def _parts(self) -> Parts:
+        return Parts(
             work=self._work,
             meter=self._meter,
             rates=self._rates,
@@ -423,12 +458,6 @@ class TorchTrainable:
             clip_norm=self._clip_norm,
             autocast=self._autocast,
         )
-        if not self._stacks:
-            check_stackable(self, parts)
-            self.restore(snapshots[0])
-            try_out(self, parts)
-            self._stacks = True
-        return TorchStack(self, parts, snapshots)
 
     def save(self, snapshot: TorchSnapshot, path: Path) -> None:
         """Write a snapshot as safetensors, with JSON in the header.
