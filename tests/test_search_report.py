@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import _examples
+import learnrate
 from learnrate import _search_drawings
 from learnrate.results import Search, TrialState, Verdict
+from learnrate.testing import QuadraticTrainable
 from test_report import EVIL, embedded, own_part, words_of, write
 
 
@@ -47,6 +49,14 @@ def test_every_trial_is_a_row_the_best_first_with_a_cell_for_each_hyperparameter
     assert "11 failed – 1e-4 192 None" in words_of(page)
     assert "CUDA out of memory" in words_of(page)
     assert embedded(page, "page")["picks"] == list(range(12))
+
+
+def test_a_trials_diagnosis_is_a_word_to_open_so_that_rows_stay_low(tmp_path):
+    answer = learnrate.search(QuadraticTrainable, {"learning_rate": [1e-2, 1e2]}, epochs=4, sampler="grid")
+    page = write(answer, tmp_path)
+    opened = re.findall(r"<details><summary>([a-z ]+)</summary>([^<]+)</details>", page)
+    assert [verdict for verdict, _ in opened] == [trial.diagnosis.verdict.value for trial in answer.trials]
+    assert all(words.strip() for _, words in opened)
 
 
 def test_no_answer_and_nothing_measured_are_said(tmp_path):

@@ -214,7 +214,8 @@ def _range_test_facts(test: RangeTest) -> list[tuple[str, str | list[str]]]:
         facts.append(("Tried", tried))
     if test.verdict is Verdict.FOUND:
         facts.append(("How sure", f"{capital(test.verdict.message)}. A range test sees a few hundred steps only."))
-    return [*facts, ("What it cost", f"{test.cost:.2g} training runs. {capital(duration(test.seconds))}.")]
+    cost = f"As much as {short(test.cost)} epochs of training. {capital(duration(test.seconds))}."
+    return [*facts, ("What it cost", cost)]
 
 
 def response_section(result: Recommendation | Sweep) -> dict[str, Any]:
