@@ -88,6 +88,16 @@ def test_the_given_rate_wins(write):
     assert one(write("epoch,loss,lr\n1,0.9,0.1\n"), learning_rate=0.3).learning_rate == 0.3
 
 
+def test_json_in_which_a_program_has_printed_nan_and_inf_as_python_does(write):
+    rows = '{"epoch": 1, "val_loss": 0.5, "loss": inf}\n{"epoch": 2, "val_loss": nan, "loss": -inf}\n'
+    metrics = one(write(rows, "log.jsonl")).curve.metrics
+    assert metrics["val_loss"][0] == 0.5
+    assert math.isnan(metrics["val_loss"][1])
+    assert metrics["loss"].tolist() == [math.inf, -math.inf]
+    with pytest.raises(LogError, match="line 2"):
+        one(write('{"epoch": 1, "val_loss": 0.5}\n{"epoch": 2, "val_loss": nanny}\n', "log.jsonl"))
+
+
 @pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf])
 def test_a_rate_that_is_none_is_refused(write, rate):
     with pytest.raises(InvalidArgumentError, match="positive"):

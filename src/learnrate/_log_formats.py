@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from array import array
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _EMPTY = "-nan"  # stands in empty cells while a block is read: its sign tells it from a NaN that was written
 _MOST_CELLS = 10**8  # of JSON rows: a name in each of few rows would fill the memory with nothing
 _BLOCK = 20_000  # lines at a time: a few MB
+_BARE = re.compile(r"([:,\[]\s*-?)(nan|inf(?:inity)?)(?=\s*[,}\]])", re.IGNORECASE)
 _MISSING = {"", "na", "n/a", "none", "null", "-"}
 
 
@@ -162,7 +164,7 @@ def json_table(lines: Iterator[str], source: str) -> Table:
             break
     first = head[-1]
     try:
-        row = json.loads(first)
+        row = _loads(first)
     except json.JSONDecodeError:
         row = None
     if isinstance(row, dict) and _is_row(cast("dict[str, Any]", row)):
@@ -171,11 +173,22 @@ def json_table(lines: Iterator[str], source: str) -> Table:
     if isinstance(row, dict) and any(line.strip() for line in rest):
         return _json_lines(chain(head, rest), source)
     try:
-        whole: object = json.loads("".join([*head, *rest]))
+        whole: object = _loads("".join([*head, *rest]))
     except json.JSONDecodeError as error:
         what = f"{error.msg}: no JSON, or cut in the middle"
         raise LogError(f"{source}, line {error.lineno}: {what}") from None
     return _from_json(whole, source)
+
+
+def _loads(text: str) -> Any:
+    """Read JSON in which a number that is none may be as Python prints it, nan or inf, and not as its json does."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        plain = _BARE.sub(lambda found: found[1] + ("NaN" if found[2].lower() == "nan" else "Infinity"), text)
+        if plain == text:
+            raise
+        return json.loads(plain)
 
 
 def _json_lines(lines: Iterable[str], source: str) -> Table:
@@ -184,7 +197,7 @@ def _json_lines(lines: Iterable[str], source: str) -> Table:
         if not line.strip():
             continue
         try:
-            row: object = json.loads(line)
+            row: object = _loads(line)
         except json.JSONDecodeError as error:
             raise LogError(f"{source}, line {number}: {error.msg}: no JSON, or cut in the middle") from None
         if not isinstance(row, dict):
