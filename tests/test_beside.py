@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import learnrate
 from learnrate._beside import beside_each_other
+from learnrate.errors import InvalidArgumentError
 from learnrate.results import DiagnosisVerdict, Sweep, TrialState
 
 EPOCHS = np.arange(1.0, 101.0)
@@ -123,3 +124,9 @@ def test_the_published_comparison_of_seven_rates_keeps_its_labels() -> None:
     }
     found = verdicts(curves)
     assert all(found[float(name)].value in words for name, words in accepted.items())
+
+
+@pytest.mark.parametrize("rate", [0, -1, np.nan, np.inf, "1e-3", None])
+def test_a_learning_rate_that_is_none_is_refused(rate: object) -> None:
+    with pytest.raises(InvalidArgumentError, match="learning rate"):
+        learnrate.compare({rate: SLOW})

@@ -581,3 +581,15 @@ def test_losses_whose_squares_cannot_be_held_are_diagnosed_as_any_other(scale):
     scaled = diagnose({name: (scale * np.array(values)).tolist() for name, values in curve.items()})
     assert plain.verdict is scaled.verdict is DiagnosisVerdict.OVERFITTING
     assert [each.kind for each in scaled.findings] == [each.kind for each in plain.findings]
+
+
+@pytest.mark.parametrize("rising", [[1.0, 2.0, 30.0, 5000.0], [4.6e19, 4.67e39, 4.75e59], [-3.0, -2.9, 7.0]])
+def test_what_only_rises_and_runs_away_has_diverged_however_short_it_is(rising):
+    found = diagnose({"loss": rising, "val_loss": rising})
+    assert found.verdict is DiagnosisVerdict.DIVERGED
+    assert "smaller learning rate" in found.advice
+
+
+@pytest.mark.parametrize("flat", [[1.0, 1.1, 1.05, 1.2], [1.0, 1.1, 1.2, 1.3]])
+def test_what_hardly_moves_has_not_diverged(flat):
+    assert diagnose({"loss": flat, "val_loss": flat}).verdict is not DiagnosisVerdict.DIVERGED

@@ -64,6 +64,11 @@ def test_each_trial_says_what_its_curve_shows():
     assert all(trial.diagnosis.evidence for trial in result.trials)
 
 
+def test_a_range_that_no_float_can_span_is_refused():
+    with pytest.raises(InvalidArgumentError, match="wider than a float"):
+        uniform(-1e308, 1e308)
+
+
 def test_a_grid_goes_through_all_its_points_in_order_once():
     space = {"learning_rate": [1e-2, 1e-1], "noise": [0.0, 0.1, 0.2]}
     result = search(build, space, epochs=2, sampler="grid")

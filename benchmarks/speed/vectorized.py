@@ -1,7 +1,7 @@
 """Many learning rates in one program against one after another.
 
     python -m benchmarks.speed.vectorized                 # some minutes of two cores; prints a table
-    python -m benchmarks.speed.vectorized --quick
+    python -m benchmarks.speed.vectorized --counts 7 --counts 16 --rounds 1
 
 `sweep` over K rates of the same training, `vectorized=True` over `vectorized=False`, in turns in one run; on CUDA where
 there is one. Two local workers can at best halve the time of one after another, so that is what "two workers" stands
@@ -77,16 +77,17 @@ def multiplications(model: nn.Module) -> float:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Two counts and one round.")
+@click.option("--counts", multiple=True, type=int, default=(2, 4, 8, 16, 32, 64), show_default=True)
+@click.option("--rounds", default=3, show_default=True)
 @click.option("--threads", default=2, show_default=True)
-def main(quick: bool, threads: int) -> None:
+def main(counts: tuple[int, ...], rounds: int, threads: int) -> None:
     """Measure and print the table."""
     torch.set_num_threads(threads)
     fastest = peak(DEVICE)
     print("| network | K | one after another | two workers at best | in one program | ratio | limit | auto |")
     print("|---|---:|---:|---:|---:|---:|---:|---|")
     for name, (build, batch) in CASES.items():
-        for count in (2, 16) if quick else (2, 4, 8, 16, 32, 64):
+        for count in counts:
             rates = np.geomspace(1e-5, 1e-3, count)
             ways = {
                 flag: lambda flag=flag, rates=rates, build=build, batch=batch: learnrate.sweep(
@@ -94,7 +95,7 @@ def main(quick: bool, threads: int) -> None:
                 )
                 for flag in (False, True)
             }
-            taken = side_by_side(ways, 1 if quick else 3)
+            taken = side_by_side(ways, rounds)
             alone, together = (median(taken[flag]).wall for flag in (False, True))
             work = 2 * 3 * multiplications(build().to(DEVICE)) * batch * STEPS * EPOCHS * count
             auto = "together" if pays(problem(build, batch).dimensions, count) else "one by one"

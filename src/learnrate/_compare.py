@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from learnrate._beside import beside_each_other
+from learnrate._checks import positive_number
 from learnrate._diagnose import diagnose, to_curve
 from learnrate._metric_names import canonical, deciding, mode_of
 from learnrate._numbers import rate, short
@@ -75,6 +76,7 @@ def compare(
     for log in logs:
         if log.learning_rate is None:
             raise InvalidArgumentError(f"{log.path} names no learning rate: read it with learning_rate=…")
+        positive_number(f"the learning rate of {log.path}", log.learning_rate)
     metric, warnings = _metric_of(logs, metric)
     mode = mode or mode_of(metric)
     alone = [_trial(number, log, metric, mode, num_validation_samples) for number, log in enumerate(logs)]
@@ -112,8 +114,8 @@ def _logs_of(given: Iterable[Log | Trial | str | Path] | Mapping[float, Any] | S
     elif isinstance(given, Mapping):
         curves = cast("Mapping[float, Any]", given)
         return [
-            Log(path=f"{learning_rate:g}", learning_rate=float(learning_rate), curve=to_curve(curve))
-            for learning_rate, curve in curves.items()
+            Log(path=f"{positive_number('a learning rate', each):g}", learning_rate=float(each), curve=to_curve(curve))
+            for each, curve in curves.items()
         ]
     return [log for one in given for log in _logs_in(one)]
 

@@ -26,6 +26,7 @@ RESTLESS = 0.05  # of the fall: noise from epoch to epoch that hides the trend
 RESTLESS_IN_ALL = 0.015  # the same where the fall is known from before training: the first epoch brings most of it
 WIDE = 0.1  # of the fall: a gap between training and validation that is worth a word
 LEARNED = 0.75  # an accuracy that no untrained model has, unless one class is most of the data
+EXPLODES = 20.0  # times all of the rise before: what the last row brings where a metric runs away
 UNMISTAKABLE = 50.0  # squared noise that a rise must explain; where there is only noise, up to 15 are seen
 MOST_ROWS = 500  # more rows are averaged in stretches: the shape is the same, and the noise is less
 
@@ -180,6 +181,9 @@ def over(measured: float, unit: float) -> float:
 
 def diverged(case: Case) -> Finding | None:
     """The metric ends above its start by more than it ever fell, and training does not go on; or training lost half."""
+    exploded = _exploded(case.metric)
+    if exploded is not None:
+        return exploded
     if case.nothing_gained:
         return _lost(case.metric, case.metric.start, 1.0, anywhere=True)
     found = [] if case.training_falls_on() else [_lost(case.metric, case.metric.start, 1.0)]
@@ -187,6 +191,20 @@ def diverged(case: Case) -> Finding | None:
     if training is not case.metric or not training.name.startswith("val_"):
         found.append(_lost(training, training.low, 0.5))
     return max((finding for finding in found if finding), key=lambda finding: finding.strength, default=None)
+
+
+def _exploded(series: Series) -> Finding | None:
+    """It only rose, and nearly all of that in the last row: it runs away, however short it is."""
+    y = np.concatenate([[series.start], series.y]) if series.untrained is not None else series.y
+    if len(y) < 3 or not (y[1:] > y[:-1]).all():
+        return None
+    before, last = float(y[-2] / 2 - y[0] / 2), float(y[-1] / 2 - y[-2] / 2)  # halves: their difference can be held
+    how = strength(over(last, EXPLODES * before))
+    evidence = (
+        f"{series.name} was {series.shown(series.start)} at the start, has never been better, and runs away: "
+        f"{series.shown(float(y[-2]))}, then {series.shown(float(y[-1]))} at {series.at(-1)}."
+    )
+    return Finding(kind=DiagnosisVerdict.DIVERGED.value, strength=how, evidence=evidence) if how >= 0.5 else None
 
 
 def _lost(series: Series, base: float, share: float, *, anywhere: bool = False) -> Finding | None:

@@ -68,7 +68,7 @@ def select(
         schedules: Several makers to choose from: the peak is selected for each at the same budget, and the answer is
             that of the best, with what each reached in `answer.schedules`. It costs the budget times their number.
         budget: What may be spent, in full training runs, the winner's own included: at least 1. 2 is where the answer
-            becomes reliable; more goes into full-length comparisons.
+            becomes reliable; more goes into full-length comparisons. It may be passed by half an epoch.
         metric: The deciding metric. Where nothing is validated, "val_loss" gives way to the training loss, with a
             warning.
         mode: "min" where a smaller metric is better, "max" where a larger one is.

@@ -334,6 +334,8 @@ def _bounds(name: str, low: Any, high: Any) -> tuple[float, float]:
             raise InvalidArgumentError(f"{name}({low!r}, {high!r}): pass two finite numbers, the lower one first")
     if low >= high:
         raise InvalidArgumentError(f"{name}({low!r}, {high!r}): the first bound must be below the second")
+    if not math.isfinite(float(high) - float(low)):
+        raise InvalidArgumentError(f"{name}({low!r}, {high!r}): the range is wider than a float can hold, narrow it")
     return float(low), float(high)
 
 
