@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learnrate._numbers import short
-from learnrate._policy import DRIFT, QUARTER
+from learnrate._policy import DRIFT, EDGE, QUARTER
 from learnrate.response import GOOD, Bowl, fit_bowl
 from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
 from learnrate.schedules import as_values, describe
@@ -58,7 +58,7 @@ def conclude(
         schedule=describe(lab.schedule),
         seed=lab.seed,
         seconds=seconds,
-        warnings=lab.warnings + _cut_short(lab, winner),
+        warnings=lab.warnings + _cut_short(lab, winner) + _nothing_faster(lab, winner),
         settings=settings,
         vectorized=None if lab.together is None else lab.together.why,
         best=None if winner is None else lab.best_weights(winner),
@@ -88,6 +88,18 @@ def _cut_short(lab: Laboratory, winner: Trial | None) -> list[str]:
     return [
         f"the budget ended before this learning rate was trained at full length: its value is that of "
         f"{short(winner.epochs)} of {lab.epochs} epochs, and may still improve"
+    ]
+
+
+def _nothing_faster(lab: Laboratory, winner: Trial | None) -> list[str]:
+    """Say where the interval ends on its fast side for want of evidence alone."""
+    if winner is None or any(
+        trial.learning_rate > winner.learning_rate and trial.stage != EDGE for trial in lab.trials
+    ):
+        return []
+    return [
+        "no faster learning rate was trained beside this one: how far the good range goes up is not known, and the "
+        "best may lie there; a larger budget would show it"
     ]
 
 

@@ -38,6 +38,8 @@ PROBE = 1 / 8
 NUM_PROBES = 3
 """The suggestion and half a decade to either side."""
 COMPARE = 0.3
+EDGE = "edge"
+"""The stage of the short trainings that look for the cliff."""
 MOST_AT_THE_EDGE = 4
 """Short trainings that look for the cliff: two bracket it in most cases."""
 DRIFT = 0.3
@@ -369,7 +371,7 @@ class Policy:
                 return
             if not trained:
                 self.lab.announce("looking for the rate at which training breaks")
-            self._train(x, step, "edge")
+            self._train(x, step, EDGE)
 
     def _edge(self) -> tuple[float, float]:
         """The fastest log learning rate at which training learned, and the slowest above it at which it did not."""
