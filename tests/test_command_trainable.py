@@ -397,6 +397,10 @@ def family(path: Path) -> list[int]:
     return [int(word) for word in path.read_text().split()] if path.exists() else []
 
 
+def living(path: Path) -> list[int]:
+    return [pid for pid in family(path) if alive(pid)]
+
+
 def test_a_training_that_is_left_is_paused_with_all_its_processes_and_goes_on_from_there(tmp_path):
     problem = script(FAMILY, str(tmp_path / "pids"), epochs="0")
     problem.begin(0.5, 9, 0)
@@ -412,7 +416,7 @@ def test_a_training_that_is_left_is_paused_with_all_its_processes_and_goes_on_fr
     assert problem.evaluate() == {"val_loss": 1.0}
     assert family(tmp_path / "pids") == pids
     problem.close()
-    assert not [pid for pid in pids if alive(pid)]
+    assert wait_until(lambda: not living(tmp_path / "pids"))
 
 
 def test_no_more_commands_are_held_than_functions_are(tmp_path):
@@ -420,9 +424,9 @@ def test_no_more_commands_are_held_than_functions_are(tmp_path):
     for number in range(function.HELD + 2):
         problem.begin(0.1 + number, 9, 0)
         problem.train(np.array([0.1 + number]))
-    assert len([pid for pid in family(tmp_path / "pids") if alive(pid)]) == 2 * function.HELD
+    assert wait_until(lambda: len(living(tmp_path / "pids")) == 2 * function.HELD)
     problem.close()
-    assert not [pid for pid in family(tmp_path / "pids") if alive(pid)]
+    assert wait_until(lambda: not living(tmp_path / "pids"))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -433,13 +437,13 @@ def test_whatever_happens_every_process_is_ended(tmp_path, error):
 
     with pytest.raises(error):
         sweep(script(FAMILY, str(tmp_path / "pids"), epochs="0"), [0.1, 0.2, 0.3], epochs=3, on_event=fail)
-    assert not [pid for pid in family(tmp_path / "pids") if alive(pid)]
+    assert wait_until(lambda: not living(tmp_path / "pids"))
 
 
 def test_processes_that_do_not_listen_are_killed(tmp_path):
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FAMILY
     sweep(script(deaf, str(tmp_path / "pids"), epochs="0"), [0.1], epochs=2)
-    assert not [pid for pid in family(tmp_path / "pids") if alive(pid)]
+    assert wait_until(lambda: not living(tmp_path / "pids"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -493,4 +497,4 @@ def test_a_process_that_was_torn_from_its_training_is_ended_with_the_others(tmp_
         problem.train(np.array([0.5]))
     assert wait_until(lambda: len(family(tmp_path / "pids")) == 2)
     problem.close()
-    assert not [pid for pid in family(tmp_path / "pids") if alive(pid)]
+    assert wait_until(lambda: not living(tmp_path / "pids"))
