@@ -15,6 +15,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("mlxtend")
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed with the library
 
+from benchmarks.regret import data  # noqa: E402  # needs the path above
 from benchmarks.regret.grid import GRID, TaskGrid, load_grid, save_grid  # noqa: E402  # needs the path above
 from benchmarks.regret.record import Trainer, range_test_plain, train_plain  # noqa: E402  # after the path is set
 from benchmarks.regret.tasks import BY_NAME, TASKS, schedule_factor  # noqa: E402  # after the path is set
@@ -186,4 +187,6 @@ def test_the_committed_grid_belongs_to_the_tasks_as_they_are(task):
     grid = load_grid()[task.name]
     assert grid.learning_rates == pytest.approx(task.learning_rates)
     assert grid.val_loss.shape == (29, 3, task.epochs)
+    if "Python sources" in task.description and not data.are_sources_recorded():
+        pytest.skip("recorded on the standard library of another version of Python")
     assert Trainer(task, 0).evaluate()[0] == pytest.approx(grid.untrained[0], rel=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from functools import cache
 from typing import Any
@@ -95,8 +96,8 @@ def smudged_wine() -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _windows(length: int, count: int) -> Tensor:
-    """Pieces of the standard library's sources: quiet modules, whose text has hardly changed in years."""
+def sources() -> bytes:
+    """The standard library's sources: quiet modules, whose text has hardly changed in years."""
     import bisect
     import colorsys
     import heapq
@@ -104,7 +105,17 @@ def _windows(length: int, count: int) -> Tensor:
     import textwrap
 
     text = "".join(inspect.getsource(module) for module in (bisect, colorsys, heapq, sched, textwrap))
-    raw = np.minimum(np.frombuffer(text.encode("ascii", "replace"), np.uint8), 127).astype(np.int64)
+    return text.encode("ascii", "replace")
+
+
+def are_sources_recorded() -> bool:
+    """Whether this Python's sources are those that the grid was recorded on: Python 3.11.5 or a later 3.11."""
+    return hashlib.sha256(sources()).hexdigest().startswith("deadaf1e7e03366f")
+
+
+@cache
+def _windows(length: int, count: int) -> Tensor:
+    raw = np.minimum(np.frombuffer(sources(), np.uint8), 127).astype(np.int64)
     starts = np.random.default_rng(2).integers(0, len(raw) - length, count)
     return torch.as_tensor(raw[starts[:, None] + np.arange(length)])
 

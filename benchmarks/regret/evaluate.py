@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import torch
-from benchmarks.regret import answers, figures, page
+from benchmarks.regret import answers, data, figures, page
 from benchmarks.regret.answers import SEEDS, Answer, Judge
 from benchmarks.regret.tasks import TASKS, Parts, Task
 
@@ -125,6 +125,8 @@ directory_argument = click.argument("directory", type=click.Path(path_type=Path)
 @click.group()
 def main() -> None:
     """Evaluate the methods of the regret benchmark."""
+    if not data.are_sources_recorded():
+        raise click.UsageError("two tasks learn the standard library's sources: use Python 3.11.5 or a later 3.11")
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # dying networks would otherwise take ten times as long
 
