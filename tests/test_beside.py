@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import learnrate
-from learnrate._beside import beside_each_other
+from learnrate._diagnosis.beside import beside_each_other
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import DiagnosisVerdict, Sweep, TrialState
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import _examples
-from learnrate import _axes, _curve_drawings, _drawings, _page, charts, schedules
+from learnrate import charts, schedules
+from learnrate._drawings import axes, curve_drawings, rate_drawings, standalone
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import Search, TrialState, Verdict
@@ -77,10 +78,10 @@ def test_the_change_of_the_loss_is_drawn_where_steps_are_fine():
     coarse, fine = np.geomspace(1e-7, 1e-2, 10), np.geomspace(1.1e-2, 1, 40)
     steps = np.concatenate([coarse, fine])
     test = _examples.range_test(learning_rates=steps, losses=steps, smoothed=steps, loss_changes=steps)
-    rows = _drawings.loss_changes({"": test})["layer"][1]["data"]["values"]
+    rows = rate_drawings.loss_changes({"": test})["layer"][1]["data"]["values"]
     assert [row["rate"] for row in rows] == pytest.approx([coarse[-1], *fine])
     even = _examples.range_test()
-    rows = _drawings.loss_changes({"": even})["layer"][1]["data"]["values"]
+    rows = rate_drawings.loss_changes({"": even})["layer"][1]["data"]["values"]
     assert len(rows) == np.isfinite(even.loss_changes).sum()
 
 
@@ -104,7 +105,7 @@ def test_a_saved_page_fetches_nothing_and_keeps_markup_as_text(tmp_path):
     charts.response(_examples.recommendation(metric=evil)).save(path)
     page = path.read_text()
     assert page.count("</script>") == 2
-    assert not re.search(r"<(script|link|img)[^>]*(src|href)=", page.replace(_page.chart_library(), ""))
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=", page.replace(standalone.chart_library(), ""))
 
 
 def test_notebooks_get_a_picture_that_needs_no_script():
@@ -218,19 +219,19 @@ def test_any_losses_are_drawn(values):
 
 
 def test_an_axis_is_fitted_to_the_calm_and_says_what_lies_beyond():
-    axis = _axes.values([0.1, 0.2, 0.3, 4e9], calm=[0.1, 0.2, 0.3])
+    axis = axes.values([0.1, 0.2, 0.3, 4e9], calm=[0.1, 0.2, 0.3])
     assert axis.high < 0.4
     assert axis.note == "up to 4e9, off the chart"
     assert axis.within(4e9, worst=axis.high) == axis.high
     assert axis.within(None, worst=axis.high) == axis.high
-    assert _axes.values([0.1, 0.2]).note == ""
+    assert axes.values([0.1, 0.2]).note == ""
 
 
 def test_a_trial_that_explodes_unnoticed_does_not_stretch_the_axis():
     fine = [_examples.trial(number, 1e-3) for number in range(4)]
     explodes = _examples.trial(9, 1.0, state=TrialState.COMPLETE)
     explodes.curve.metrics["val_loss"][-1] = 1.9e6
-    axis = _curve_drawings.curve_values([*fine, explodes], "val_loss")
+    axis = curve_drawings.curve_values([*fine, explodes], "val_loss")
     assert axis.high < 3
     assert axis.note == "up to 1.9e6, off the chart"
 
@@ -251,7 +252,7 @@ def test_our_own_rule_is_named_once():
 
 
 def test_an_axis_of_values_that_explode_holds_them_all_and_says_so():
-    axis = _axes.values([*np.linspace(1, 2, 50), 1e9, -1e7])
+    axis = axes.values([*np.linspace(1, 2, 50), 1e9, -1e7])
     assert axis.scale["type"] == "symlog"
     assert (axis.low, axis.high) == (-1e7, 1e9)
     assert "logarithmic beyond ±1" in axis.note
@@ -259,7 +260,7 @@ def test_an_axis_of_values_that_explode_holds_them_all_and_says_so():
 
 @pytest.mark.parametrize("ends", [(1e-7, 10.0), (1e-3, 2e-3), (1e-3, 1e-3), (3e-4, 8e-3)])
 def test_a_rate_axis_has_ticks_in_round_numbers(ends):
-    axis = _axes.rates(ends)
+    axis = axes.rates(ends)
     assert axis.low < ends[0] <= ends[1] < axis.high
     ticks = axis.axis["values"]
     assert len(ticks) >= 2
@@ -267,7 +268,7 @@ def test_a_rate_axis_has_ticks_in_round_numbers(ends):
 
 
 def test_labels_of_rules_stand_in_rows_of_their_own():
-    layers = _drawings.losses({"": _examples.range_test()})["layer"]
+    layers = rate_drawings.losses({"": _examples.range_test()})["layer"]
     rows = [layer["encoding"]["y"]["value"] for layer in layers if layer["mark"].get("type") == "text"]
     assert len(set(rows)) == len(rows) == 6
 
@@ -279,7 +280,7 @@ def test_a_schedule_is_drawn_over_steps_or_epochs():
 
 
 def test_long_curves_are_thinned_and_keep_their_ends():
-    epochs, values = _axes.thinned(np.arange(1.0, 1001), np.arange(1000.0), most=50)
+    epochs, values = axes.thinned(np.arange(1.0, 1001), np.arange(1000.0), most=50)
     assert len(epochs) == 50
     assert (epochs[0], epochs[-1], values[-1]) == (1.0, 1000.0, 999.0)
 

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 import learnrate
 from learnrate import cli
-from learnrate._load import Source, as_problem, kept_in, loaded, own_traceback
-from learnrate._progress import PlainLines
+from learnrate._command.load import Source, as_problem, kept_in, loaded, own_traceback
+from learnrate._command.progress import PlainLines
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, StudyDamagedError, UnsupportedProblemError
 from learnrate.results import Trial, TrialState
@@ -242,7 +242,7 @@ def test_a_file_that_fails_shows_the_users_own_lines_only(folder, source, says):
     assert done.exit_code == 1
     assert says in done.stderr
     assert "broken.py" in done.stderr
-    assert "_load.py" not in done.stderr
+    assert "load.py" not in done.stderr
     assert "importlib" not in done.stderr
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import _examples
 from learnrate import schedules
-from learnrate._code import FRAMEWORKS, lines_for, plan_of
+from learnrate._pages.code import FRAMEWORKS, lines_for, plan_of
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import Verdict
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from learnrate import logs
 from learnrate._compare import compare
 from learnrate._diagnose import diagnose
-from learnrate._trends import best_by, extrapolate, noise, turn
+from learnrate._diagnosis.trends import best_by, extrapolate, noise, turn
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, LogError, UnknownMetricError
 from learnrate.results import Diagnosis, DiagnosisVerdict, Verdict

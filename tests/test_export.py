@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from learnrate import log_uniform, logs, search, select, uniform
-from learnrate._export import to_csv, to_optuna, to_tensorboard
+from learnrate._command.export import to_csv, to_optuna, to_tensorboard
 from learnrate.cli import main
 from learnrate.errors import InvalidArgumentError, StudyError
 from learnrate.study import Study

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from learnrate import _load, schedules
+from learnrate import schedules
+from learnrate._command import load
 from learnrate._range_test import range_test
 from learnrate._select import select
 from learnrate._sweep import sweep
@@ -371,7 +372,7 @@ def test_a_partial_a_decorated_generator_and_an_object_that_is_called_count_as_g
 
 
 def test_the_command_line_takes_a_generator_function_by_name():
-    problem = _load.as_problem(Diary().train, "train")
+    problem = load.as_problem(Diary().train, "train")
     assert isinstance(problem, FunctionTrainable)
 
 

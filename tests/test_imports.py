@@ -19,8 +19,8 @@ HEAVY |= {"pandas", "rich", "click", "jinja2", "pebble", "cloudpickle", "safeten
 KNOW_NOBODY = {"errors", "curves", "results", "_numbers"}
 NUMERIC = {"suggestions", "response", "schedules", "stopping", "_diagnose"}
 VERBS = {"_range_test", "_sweep", "_select", "_search"}
-COMMAND_LINE = {"cli", "_answering", "_load", "_options", "_progress", "_space_text"}
-DRAWING = {"charts", "_report"}
+COMMAND_LINE = {"cli", "_command"}
+DRAWING = {"charts", "_report", "_drawings", "_pages"}
 FRAMEWORKS = {"torch": {"torch"}, "keras": {"keras", "tensorflow", "torch", "jax"}, "sklearn": {"sklearn", "skops"}}
 FRAMEWORKS |= {"jax": {"jax", "optax"}}
 FRAMEWORKS = {"skorch": {"torch", "sklearn"}} | FRAMEWORKS  # first: its module is named after both
@@ -31,6 +31,11 @@ def modules() -> dict[str, Path]:
     """Every module of the package by its name inside it: "results", "adapters.torch"."""
     paths = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
     return {name: path for name, path in paths.items() if name != "__init__"}
+
+
+def room(name: str) -> str:
+    """The folder that a module stands in, or itself where it stands alone: "adapters" of "adapters.torch"."""
+    return name.split(".", maxsplit=1)[0]
 
 
 @functools.cache
@@ -77,20 +82,26 @@ def others(name: str, *, inside_functions: bool = False) -> set[str]:
     return tops - set(sys.stdlib_module_names) - {"learnrate"}
 
 
-def existing(names: set[str]) -> list[str]:
-    return sorted(names & set(modules()))
+def rooms_known(name: str) -> set[str]:
+    return {room(one) for one in neighbours(name, inside_functions=True)}
 
 
-@pytest.mark.parametrize("name", existing(KNOW_NOBODY))
+def modules_of(rooms: set[str]) -> list[str]:
+    found = sorted(name for name in modules() if room(name) in rooms)
+    assert {room(name) for name in found} == rooms
+    return found
+
+
+@pytest.mark.parametrize("name", modules_of(KNOW_NOBODY))
 def test_results_curves_and_errors_know_nobody(name):
     assert neighbours(name) <= KNOW_NOBODY
     assert others(name) <= {"numpy", "msgspec"}
-    assert neighbours(name, inside_functions=True) <= KNOW_NOBODY | DRAWING | {"_code"}
+    assert rooms_known(name) <= KNOW_NOBODY | DRAWING
 
 
 def numeric_rooms() -> list[str]:
     """The numeric modules, and all that they stand on."""
-    found = set(existing(NUMERIC))
+    found = set(modules_of(NUMERIC))
     while more := {one for name in found for one in neighbours(name)} - found - KNOW_NOBODY:
         found |= more
     return sorted(found)
@@ -107,18 +118,16 @@ def test_the_numeric_rooms_know_results_and_numbers_and_never_a_tensor_a_file_or
     assert not standard & {"time", "datetime", "pathlib", "os", "io", "tempfile", "shutil", "sqlite3"} - paths
 
 
-@pytest.mark.parametrize("name", [name for name in modules() if name.startswith(("adapters.", "engines."))])
+@pytest.mark.parametrize("name", modules_of({"adapters", "engines"}))
 def test_adapters_and_engines_import_inward_only(name):
-    outward = VERBS | COMMAND_LINE | DRAWING | {"_laboratory", "_policy", "_conclusion"}
-    known = neighbours(name, inside_functions=True)
-    assert not known & outward
-    own = name.split(".")[0]
-    assert not {one for one in known if one.startswith(("adapters.", "engines.")) and not one.startswith(own)}
+    assert not rooms_known(name) & (VERBS | COMMAND_LINE | DRAWING | {"_selection"})
+    assert "_trials.laboratory" not in neighbours(name, inside_functions=True)
+    assert not rooms_known(name) & ({"adapters", "engines"} - {room(name)})
 
 
-@pytest.mark.parametrize("name", [name for name in modules() if not name.startswith("adapters.")])
+@pytest.mark.parametrize("name", [name for name in modules() if room(name) != "adapters"])
 def test_nobody_imports_an_adapter_before_it_is_needed(name):
-    assert not {one for one in neighbours(name) if one.startswith("adapters.")}
+    assert "adapters" not in {room(one) for one in neighbours(name)}
 
 
 @pytest.mark.parametrize("name", modules())
@@ -132,15 +141,15 @@ def test_a_framework_is_imported_by_its_own_adapter_only(name):
     assert others(name) & frameworks <= allowed
 
 
-@pytest.mark.parametrize("name", [name for name in modules() if name not in COMMAND_LINE])
+@pytest.mark.parametrize("name", [name for name in modules() if room(name) not in COMMAND_LINE])
 def test_the_command_line_comes_last(name):
-    assert not neighbours(name, inside_functions=True) & COMMAND_LINE
+    assert not rooms_known(name) & COMMAND_LINE
     assert not others(name, inside_functions=True) & {"click", "rich"}
 
 
-@pytest.mark.parametrize("name", existing(DRAWING))
+@pytest.mark.parametrize("name", modules_of(DRAWING))
 def test_charts_and_report_draw_results_and_train_nothing(name):
-    assert not neighbours(name, inside_functions=True) & (VERBS | {"training", "study", "_laboratory"})
+    assert not rooms_known(name) & (VERBS | {"training", "study", "_trials"})
 
 
 def loaded_by(statement: str) -> set[str]:

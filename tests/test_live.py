@@ -11,9 +11,9 @@ import time
 import pytest
 
 import learnrate
-from learnrate import _live, _tensorboard
-from learnrate._lines import sparkline
-from learnrate._tally import Tally
+from learnrate._watching import live, tensorboard
+from learnrate._watching.lines import sparkline
+from learnrate._watching.tally import Tally
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, MissingExtraError
 from learnrate.results import Trial, TrialState
@@ -115,9 +115,9 @@ def live_part(path):
 
 def test_the_report_at_work_says_so_and_afterwards_that_it_ended(tmp_path):
     path = tmp_path / "report.html"
-    with _live.LiveReport(path, verb="select", resume="learnrate resume kept") as live:
+    with live.LiveReport(path, verb="select", resume="learnrate resume kept") as page:
         for one in story():
-            live(one)
+            page(one)
         deadline = time.monotonic() + 60
         while not path.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -130,9 +130,9 @@ def test_the_report_at_work_says_so_and_afterwards_that_it_ended(tmp_path):
 
 def test_after_an_exception_the_report_says_how_to_go_on(tmp_path):
     path = tmp_path / "report.html"
-    with contextlib.suppress(KeyboardInterrupt), _live.LiveReport(path, resume="learnrate resume 'a <b>'") as live:
+    with contextlib.suppress(KeyboardInterrupt), live.LiveReport(path, resume="learnrate resume 'a <b>'") as page:
         for one in story():
-            live(one)
+            page(one)
         raise KeyboardInterrupt
     assert live_part(path)[1] == "interrupted"
     assert "Go on by <code>learnrate resume &#39;a &lt;b&gt;&#39;</code>" in path.read_text()
@@ -141,7 +141,7 @@ def test_after_an_exception_the_report_says_how_to_go_on(tmp_path):
 def test_a_report_that_cannot_be_rewritten_does_not_end_the_training(tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
-    with pytest.warns(UserWarning, match="could not be rewritten"), _live.LiveReport(folder / "report.html"):
+    with pytest.warns(UserWarning, match="could not be rewritten"), live.LiveReport(folder / "report.html"):
         folder.rmdir()
 
 
@@ -193,7 +193,7 @@ def scalars(folder, tag):
 
 def test_tensorboard_reads_the_curves_and_the_hyperparameters(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard reads what was written")
-    with _tensorboard.TensorBoard(tmp_path) as board:
+    with tensorboard.TensorBoard(tmp_path) as board:
         for one in [*story(0), *story(1, 1e-2, (0.4, float("nan")), TrialState.DIVERGED)]:
             board(one)
     read, values = scalars(tmp_path / "trial-000-lr-1e-3", "val_loss")
@@ -210,7 +210,7 @@ def test_tensorboard_reads_the_curves_and_the_hyperparameters(tmp_path):
 def test_tensorboard_has_each_row_once_after_a_resume(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard reads what was written")
     for _ in range(2):  # the second process is told of finished trials as a whole
-        with _tensorboard.TensorBoard(tmp_path) as board:
+        with tensorboard.TensorBoard(tmp_path) as board:
             board(list(story())[-1])
     assert scalars(tmp_path / "trial-000-lr-1e-3", "loss")[1] == [(1, 0.5), (2, 0.25)]
 
@@ -219,7 +219,7 @@ def test_writing_for_tensorboard_loads_neither_tensorflow_nor_torch(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard reads what was written")
     script = (
         "import json, sys, learnrate\n"
-        "from learnrate._tensorboard import TensorBoard\n"
+        "from learnrate._watching.tensorboard import TensorBoard\n"
         "from learnrate.testing import QuadraticTrainable\n"
         "with TensorBoard(sys.argv[1]) as board:\n"
         "    learnrate.sweep(QuadraticTrainable(), [0.01, 0.1], epochs=2, on_event=board)\n"
@@ -235,4 +235,4 @@ def test_without_tensorboard_the_message_says_how_to_install_it(tmp_path, monkey
     for name in [name for name in sys.modules if name.startswith("tensorboard.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingExtraError, match=r"pip install 'learnrate\[tensorboard\]'"):
-        _tensorboard.TensorBoard(tmp_path)
+        tensorboard.TensorBoard(tmp_path)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnrate import logs
-from learnrate._metric_names import canonical, canonical_names, mode_of
+from learnrate._logs.metric_names import canonical, canonical_names, mode_of
 from learnrate.errors import InvalidArgumentError, LogError
 
 unhurried = settings(deadline=None, max_examples=50)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import _examples
-from learnrate import _page, _words
+from learnrate._drawings import standalone
+from learnrate._pages import words
 from learnrate._report import report
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import Recommendation, ScheduleOutcome, SlowerCost, TrialState, Verdict
@@ -22,7 +23,7 @@ def write(result, tmp_path):
 
 def own_part(page):
     """The page without the chart library."""
-    return page.replace(_page.chart_library(), "")
+    return page.replace(standalone.chart_library(), "")
 
 
 def words_of(page):
@@ -212,7 +213,7 @@ def test_a_thousand_trials_of_150_epochs_stay_under_8_megabytes_with_all_their_d
 
 
 def test_times_and_costs_are_written_as_people_say_them():
-    assert [_words.duration(it) for it in (0.004, 59.0, 60, 3600, 86400)] == [
+    assert [words.duration(it) for it in (0.004, 59.0, 60, 3600, 86400)] == [
         "under 0.1 s",
         "59 s",
         "1 min",
@@ -220,16 +221,16 @@ def test_times_and_costs_are_written_as_people_say_them():
         "24 h",
     ]
     plan = {"name": "cosine", "settings": {"warmup_fraction": 0.1, "num_epochs": None}}
-    assert [_words.setting(it) for it in (plan, 1e-7, "loss", None, True)] == [
+    assert [words.setting(it) for it in (plan, 1e-7, "loss", None, True)] == [
         "cosine (warmup_fraction 0.1)", "1e-7", "loss", "none", "true",
     ]  # fmt: skip
     better = SlowerCost(learning_rate=1e-3, value=0.1, cost=-0.01, more_epochs=0.2)
-    assert "1e-3 costs no more" in str(_words.first_screen(_examples.recommendation(yours=better))["facts"])
+    assert "1e-3 costs no more" in str(words.first_screen(_examples.recommendation(yours=better))["facts"])
 
 
 def test_what_to_try_next_names_the_arguments_that_the_verb_has():
     def advice(result):
-        return _words.first_screen(result)["caution"]["advice"]
+        return words.first_screen(result)["caution"]["advice"]
 
     narrow = Verdict.TOO_NARROW_RIGHT
     assert advice(_examples.sweep(verdict=narrow)) == "Try larger ones too"

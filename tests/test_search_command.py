@@ -9,7 +9,7 @@ import pytest
 
 import learnrate
 from learnrate import cli
-from learnrate._space_text import described_space, space_of, texts_of
+from learnrate._searching.space_text import described_space, space_of, texts_of
 from learnrate.errors import InvalidArgumentError
 from learnrate.testing import QuadraticTrainable
 from test_cli import run, same_but_for_time
@@ -130,11 +130,11 @@ def test_a_command_is_searched_by_places_of_any_name(folder, monkeypatch):
         (["train.py:build", "--space", "niose=[1]"], "did you mean noise"),
         (["train.py:build", "--space", "noise=[1]", "--learning-rate", "fast"], 'neither a number nor "select"'),
         (["train.py:build", "--space", "noise=[1, 2]", "--sampler", "grid", "--num-trials", "1"], "grid has 2 points"),
-        (["--space", "widht=[1]", "--", "python", "script.py", "{width}"], "did you mean width"),
-        (["--space", "a=[1]", "--", "python", "script.py", "{a}", "{learning_rate}"], "put learning_rate into"),
-        (["--space", "learning_rate=[1]", "--", "python", "script.py", "{epochs}"], "has no {learning_rate}"),
-        (["--space", "a=[1]", "--", "python", "script.py", "{a:.3f}"], "write {a}"),
-        (["--space", "a=[1]", "--", "python", "script.py", "{"], "has a brace alone"),
+        (["--space", "widht=[1]", "--", sys.executable, "script.py", "{width}"], "did you mean width"),
+        (["--space", "a=[1]", "--", sys.executable, "script.py", "{a}", "{learning_rate}"], "put learning_rate into"),
+        (["--space", "learning_rate=[1]", "--", sys.executable, "script.py", "{epochs}"], "has no {learning_rate}"),
+        (["--space", "a=[1]", "--", sys.executable, "script.py", "{a:.3f}"], "write {a}"),
+        (["--space", "a=[1]", "--", sys.executable, "script.py", "{"], "has a brace alone"),
         (["--space", "a=[1]", "--", "no-such-program", "{a}"], "no program"),
         (["--space", "a=[1]", "python", "script.py", "--lr", "{a}"], "put -- before the command"),
     ],
@@ -174,6 +174,22 @@ def test_a_search_begun_in_python_goes_on_where_its_space_says_all(folder, monke
     assert learnrate.Search.from_json(resumed.stdout).value == begun.value
     with pytest.raises(InvalidArgumentError, match="from Python again"):
         described_space({"activation": {"kind": "choice", "values": ["<function relu>"]}})
+
+
+def test_another_problem_is_no_going_on_with_the_study_of_this_one(folder):
+    (folder / "calls").write_text("9")
+    assert run(*ASKED, "--study", "kept").exit_code == 0
+    (folder / "other.py").write_text((folder / "train.py").read_text())
+    refused = run("search", "other.py:build", *ASKED[2:], "--study", "kept")
+    assert refused.exit_code == 2
+    assert f"kept is a study of {folder}/train.py:build, and this is {folder}/other.py:build" in refused.stderr
+    refused = run(
+        "search", *ASKED[2:], "--study", "kept", "--", sys.executable, "train.py", "{learning_rate}", "{noise}"
+    )
+    assert refused.exit_code == 2
+    assert f"and this is {sys.executable} train.py" in refused.stderr
+    (folder / "train.py").unlink()
+    assert run("resume", "kept", "other.py:build").exit_code == 0
 
 
 def test_a_study_from_elsewhere_runs_nothing_before_it_is_trusted(folder, monkeypatch):

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 
 from learnrate import SklearnTrainable, TrialState, log_uniform, search
-from learnrate._folds import classes_of, folds_of
+from learnrate._searching.folds import classes_of, folds_of
 from learnrate.errors import InvalidArgumentError, TrialFailedError
 from learnrate.testing import QuadraticTrainable
 

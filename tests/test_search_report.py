@@ -9,7 +9,7 @@ import pytest
 
 import _examples
 import learnrate
-from learnrate import _search_drawings
+from learnrate._drawings import search_drawings
 from learnrate.results import Search, TrialState, Verdict
 from learnrate.testing import QuadraticTrainable
 from test_report import EVIL, embedded, own_part, words_of, write
@@ -121,10 +121,10 @@ def test_the_lines_hold_any_name_and_no_more_digits_than_are_known():
 def test_an_axis_is_fitted_to_the_better_trials_and_says_what_lies_beyond():
     values = [*np.linspace(0.1, 0.2, 11).tolist(), 4e6]
     trials = [_examples.searched(number, value=value) for number, value in enumerate(values)]
-    axis = _search_drawings.metric_axis(_examples.search(trials=trials))
+    axis = search_drawings.metric_axis(_examples.search(trials=trials))
     assert axis.high < 0.5
     assert "off the chart" in axis.note
-    parallel = json.dumps(_search_drawings.parallel(_examples.search(trials=trials)))
+    parallel = json.dumps(search_drawings.parallel(_examples.search(trials=trials)))
     assert '"place": NaN' not in parallel
 
 
@@ -133,7 +133,7 @@ def test_values_of_one_kind_or_of_several_find_their_places():
     mixed = [
         msgspec.structs.replace(one, hyperparameters={"x": x}) for one, x in zip(trials, (1, "one", None), strict=True)
     ]
-    (axis,) = _search_drawings.dimensions(_examples.search(trials=mixed, settings={}))
+    (axis,) = search_drawings.dimensions(_examples.search(trials=mixed, settings={}))
     assert [axis.place(x) for x in (1, "one", None, "never tried")] == [
         pytest.approx(1 / 6),
         0.5,
@@ -141,5 +141,5 @@ def test_values_of_one_kind_or_of_several_find_their_places():
         None,
     ]
     alone = [msgspec.structs.replace(one, hyperparameters={"x": 3.0}) for one in trials]
-    (axis,) = _search_drawings.dimensions(_examples.search(trials=alone, settings={}))
+    (axis,) = search_drawings.dimensions(_examples.search(trials=alone, settings={}))
     assert axis.place(3.0) == 0.0

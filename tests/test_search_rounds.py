@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnrate import TrialState, choice, integers, log_uniform, search, uniform
-from learnrate._around import around
-from learnrate._samplers import Sampler, Told
-from learnrate._space import Space
+from learnrate._searching.around import around
+from learnrate._searching.samplers import Sampler, Told
+from learnrate._searching.space import Space
 from learnrate.testing import QuadraticTrainable
 
 SPACE = {"learning_rate": log_uniform(1e-3, 1e2), "noise": uniform(0.0, 0.2)}

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from _engine_problems import newcomers, remember_processes, timeless
 from learnrate import Halving, TrialState, log_uniform, search, uniform
-from learnrate._course import Course
-from learnrate._halving import Bracket, Rung, promoted
-from learnrate._samplers import Sampler, Told
-from learnrate._space import Space
+from learnrate._searching.course import Course
+from learnrate._searching.halving import Bracket, Rung, promoted
+from learnrate._searching.samplers import Sampler, Told
+from learnrate._searching.space import Space
 from learnrate.curves import LearningCurve
 from learnrate.engines.local import LocalEngine
 from learnrate.errors import TrialFailedError, UnknownMetricError, UnsupportedProblemError

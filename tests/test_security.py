@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import learnrate
-from learnrate._printable import printable
+from learnrate._command.printable import printable
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, StudyError
 from learnrate.results import Trial, TrialState

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnrate import schedules
-from learnrate._conclusion import best_so_far, faster_points
-from learnrate._laboratory import Laboratory
 from learnrate._select import select
+from learnrate._selection.conclusion import best_so_far, faster_points
 from learnrate._sweep import sweep
+from learnrate._trials.laboratory import Laboratory
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, UnknownMetricError, UnsupportedProblemError
 from learnrate.results import Recommendation, Trial, TrialState, Verdict

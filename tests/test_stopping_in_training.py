@@ -14,7 +14,7 @@ import torch
 
 import learnrate
 from learnrate import schedules
-from learnrate._laboratory import Laboratory
+from learnrate._trials.laboratory import Laboratory
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import TrialState
 from learnrate.stopping import EarlyStopping, ReduceOnPlateau, from_settings, settings_of

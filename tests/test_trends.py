@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from learnrate._trends import best_by, extrapolate
+from learnrate._diagnosis.trends import best_by, extrapolate
 
 
 @pytest.mark.parametrize("foretell", [extrapolate, best_by])

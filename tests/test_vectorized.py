@@ -8,8 +8,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from learnrate._select import select
-from learnrate._stacked import pays
 from learnrate._sweep import sweep
+from learnrate._trials.stacked import pays
 from learnrate.engines.local import LocalEngine
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 from learnrate.results import TrialState

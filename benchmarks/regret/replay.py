@@ -27,8 +27,9 @@ from benchmarks.regret.record import Trainer
 from benchmarks.regret.tasks import BY_NAME, TASKS, schedule_factor
 from benchmarks.regret.truth import truths
 
-from learnrate import _policy, suggestions
-from learnrate._policy import Policy
+from learnrate import suggestions
+from learnrate._selection import policy as rules
+from learnrate._selection.policy import Policy
 from learnrate.curves import LearningCurve
 from learnrate.results import Trial, TrialState
 
@@ -91,9 +92,9 @@ class Recordings:
         it = BY_NAME[task]
         trainer = Trainer(it, seed)
         rates = rate * schedule_factor(it, np.arange(it.total_steps), it.total_steps)
-        if last > it.total_steps * _policy.PROBE:
+        if last > it.total_steps * rules.PROBE:
             last = max(last, round(COMPARES[-1] * it.total_steps))
-        rungs = (_policy.SCREEN, _policy.PROBE, *COMPARES)
+        rungs = (rules.SCREEN, rules.PROBE, *COMPARES)
         marks = {round(part * it.total_steps) for part in rungs} | {asked}
         losses: dict[int, float] = {}
         held = True
@@ -267,20 +268,20 @@ class ProbesUpward(Policy):
 
     def _bracket(self, rung: list[float], first: Iterable[float], fraction: float, stage: str) -> None:
         start = next(iter(first))
-        super()._bracket(rung, (start, start + _policy.HALF), fraction, stage)
+        super()._bracket(rung, (start, start + rules.HALF), fraction, stage)
 
 
 @contextmanager
 def constants(**values: float) -> Iterator[None]:
     """The policy's constants, changed for a while."""
-    before = {name: getattr(_policy, name) for name in values}
+    before = {name: getattr(rules, name) for name in values}
     for name, value in values.items():
-        setattr(_policy, name, value)
+        setattr(rules, name, value)
     try:
         yield
     finally:
         for name, value in before.items():
-            setattr(_policy, name, value)
+            setattr(rules, name, value)
 
 
 ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
@@ -291,7 +292,7 @@ ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
     "no probe below the suggestion unless it leads": ({}, {"policy": ProbesUpward}),
     "no interpolation between probes": ({}, {"policy": ComparesProbedRates}),
     "no rule against what is worse than untrained": ({}, {"policy": NothingIsUnstable}),
-    "no comparison at 0.3 of the horizon": ({"COMPARE": _policy.PROBE}, {}),
+    "no comparison at 0.3 of the horizon": ({"COMPARE": rules.PROBE}, {}),
 }
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from benchmarks.regret.grid import load_grid
 
-from learnrate._tasks import Began, Ended, Report, Saved, Task, nothing
+from learnrate._trials.tasks import Began, Ended, Report, Saved, Task, nothing
 from learnrate.engines._processes import pickled
 from learnrate.training import Row
 

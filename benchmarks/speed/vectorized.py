@@ -19,7 +19,7 @@ from benchmarks.speed.clock import median, peak, ratio, side_by_side
 from torch import nn
 
 import learnrate
-from learnrate._stacked import pays
+from learnrate._trials.stacked import pays
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from learnrate import charts, logs, schedules, stopping, testing
     from learnrate._compare import compare
     from learnrate._diagnose import diagnose
-    from learnrate._halving import Halving
     from learnrate._range_test import range_test
     from learnrate._report import report
     from learnrate._search import search
+    from learnrate._searching.halving import Halving
+    from learnrate._searching.space import choice, integers, log_uniform, uniform
     from learnrate._select import select
-    from learnrate._space import choice, integers, log_uniform, uniform
     from learnrate._sweep import sweep
     from learnrate._watch import watch
     from learnrate.adapters.command import CommandTrainable
@@ -89,7 +89,7 @@ _HOMES = {
     "CommandTrainable": "learnrate.adapters.command",
     "Diagnosis": "learnrate.results",
     "FunctionTrainable": "learnrate.adapters.function",
-    "Halving": "learnrate._halving",
+    "Halving": "learnrate._searching.halving",
     "JaxTrainable": "learnrate.adapters.jax",
     "KerasTrainable": "learnrate.adapters.keras",
     "LearningCurve": "learnrate.curves",
@@ -105,17 +105,17 @@ _HOMES = {
     "Trial": "learnrate.results",
     "TrialState": "learnrate.results",
     "Verdict": "learnrate.results",
-    "choice": "learnrate._space",
+    "choice": "learnrate._searching.space",
     "compare": "learnrate._compare",
     "diagnose": "learnrate._diagnose",
-    "integers": "learnrate._space",
-    "log_uniform": "learnrate._space",
+    "integers": "learnrate._searching.space",
+    "log_uniform": "learnrate._searching.space",
     "range_test": "learnrate._range_test",
     "report": "learnrate._report",
     "search": "learnrate._search",
     "select": "learnrate._select",
     "sweep": "learnrate._sweep",
-    "uniform": "learnrate._space",
+    "uniform": "learnrate._searching.space",
     "watch": "learnrate._watch",
 }
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from learnrate._beside import beside_each_other
 from learnrate._checks import positive_number
 from learnrate._diagnose import diagnose, to_curve
-from learnrate._metric_names import canonical, deciding, mode_of
+from learnrate._diagnosis.beside import beside_each_other
+from learnrate._diagnosis.trends import noise
+from learnrate._logs.metric_names import canonical, deciding, mode_of
 from learnrate._numbers import rate, short
-from learnrate._trends import noise
 from learnrate.errors import InvalidArgumentError, UnknownMetricError
 from learnrate.logs import Log, read
 from learnrate.response import GOOD

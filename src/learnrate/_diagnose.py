@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from learnrate._advice import advice, calm, verdict_of
-from learnrate._findings import CHECKS, Case, Series, expected_noise, gap_finding, late_noise
-from learnrate._metric_names import (
+from learnrate._diagnosis.advice import advice, calm, verdict_of
+from learnrate._diagnosis.findings import CHECKS, Case, Series, expected_noise, gap_finding, late_noise
+from learnrate._logs.metric_names import (
     canonical,
     canonical_names,
     deciding,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from learnrate import _checks
-from learnrate._climbs import Climb
-from learnrate._laboratory import Laboratory, open_study
-from learnrate._seeds import SeveralClimbs, mean_of
-from learnrate._stacked import Vectorized, checked_vectorized, seeds_together
+from learnrate._selection.climbs import Climb
+from learnrate._selection.seeds import SeveralClimbs, mean_of
+from learnrate._trials.laboratory import Laboratory, open_study
+from learnrate._trials.stacked import Vectorized, checked_vectorized, seeds_together
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 from learnrate.results import RangeTest, Verdict
 from learnrate.schedules import constant

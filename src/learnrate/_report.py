@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from learnrate import _axes, _page, _rates_page, _search_page, _words
+from learnrate._drawings import axes, standalone
+from learnrate._pages import rates_page, search_page, words
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import RangeTest, Recommendation, Search, Sweep
 
 if TYPE_CHECKING:
     import jinja2
 
-    from learnrate._tally import AtWork
+    from learnrate._watching.tally import AtWork
     from learnrate.curves import LearningCurve
 
 Reported = Recommendation | Sweep | RangeTest | Search
@@ -60,31 +61,31 @@ def report(result: Reported | str | Path, path: str | Path, *, follow: bool = Fa
         'range-test.html'
     """
     target = Path(path)
-    _page.check_target(target)
+    standalone.check_target(target)
     place = Path(result) if isinstance(result, str | Path) else None
     if follow and (place is None or place.is_file()):
         msg = f"only a study can be followed, and {result!r:.80} is none; give the folder that the verb has as study="
         raise InvalidArgumentError(msg)
     if place is not None and (follow or place.is_dir()):
-        from learnrate import _live
+        from learnrate._watching import live
 
-        (_live.follow_beside if follow else _live.write_study)(place, target)
+        (live.follow_beside if follow else live.write_study)(place, target)
         return target
     held = _read(place) if place is not None else result
     if not isinstance(held, Reported):
         msg = f"a {type(held).__name__} has no report; give {_RESULTS}, or its JSON file"
         raise InvalidArgumentError(msg)
-    _page.write_whole(target, render(held))
+    standalone.write_whole(target, render(held))
     return target
 
 
 def render(result: Reported, *, at_work: AtWork | None = None, mark: str = "") -> str:
     """Return the page; of a verb `at_work` one that reloads itself, written when `mark` says, in milliseconds."""
-    held = _search_page.content(result, at_work) if isinstance(result, Search) else _rates_page.content(result, at_work)
+    held = search_page.content(result, at_work) if isinstance(result, Search) else rates_page.content(result, at_work)
     trials = [] if isinstance(result, RangeTest) else result.trials
     plain = sum(len(trial.curve) * len(trial.curve.metrics) for trial in trials) <= _MOST_PLAIN
     page: dict[str, Any] = {
-        "config": _axes.config(ink="currentColor", background=None, font="system-ui, sans-serif"),
+        "config": axes.config(ink="currentColor", background=None, font="system-ui, sans-serif"),
         "views": held.views,
         "crowded": len(trials) > _MOST_SVG,
         **held.curves,
@@ -110,9 +111,9 @@ def render(result: Reported, *, at_work: AtWork | None = None, mark: str = "") -
         versions=_versions(),
         version=_version("learnrate"),
         plain=plain,
-        data=_page.escaped(result.to_json()) if plain else _compressed(result),
-        page_json=_page.script_json(page),
-        library=_page.chart_library(),
+        data=standalone.escaped(result.to_json()) if plain else _compressed(result),
+        page_json=standalone.script_json(page),
+        library=standalone.chart_library(),
     )
 
 
@@ -120,7 +121,7 @@ def render(result: Reported, *, at_work: AtWork | None = None, mark: str = "") -
 def _template() -> jinja2.Template:
     import jinja2
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "_pages")
     environment = jinja2.Environment(autoescape=True, loader=loader, undefined=jinja2.StrictUndefined)
     return environment.get_template("report.html.jinja")
 
@@ -141,7 +142,7 @@ def _read(path: Path) -> Reported:
 
 def _settings(result: Reported) -> list[tuple[str, str]]:
     told = {**result.settings, "seed": result.seed}
-    return [(name, _words.setting(value)) for name, value in told.items() if value is not None]
+    return [(name, words.setting(value)) for name, value in told.items() if value is not None]
 
 
 def _versions() -> list[tuple[str, str]]:

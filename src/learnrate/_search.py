@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from learnrate import _checks
-from learnrate._build import Builder, Candidate
-from learnrate._candidates import Candidates
-from learnrate._course import Course
-from learnrate._folds import folds_of
-from learnrate._halving import Halving, affordable, brackets_of, halving_of
-from learnrate._importance import importance
-from learnrate._own_rates import COST, Selects
-from learnrate._rounds import BUDGET, halving_in_rounds, next_round
-from learnrate._samplers import Point, Sampler, SamplerName, Told, check_sampler
-from learnrate._space import LEARNING_RATE, Space
-from learnrate._stages import Stage, stages_of
+from learnrate._searching.build import Builder, Candidate
+from learnrate._searching.course import Course
+from learnrate._searching.folds import folds_of
+from learnrate._searching.halving import Halving, affordable, brackets_of, halving_of
+from learnrate._searching.importance import importance
+from learnrate._searching.own_rates import COST, Selects
+from learnrate._searching.rounds import BUDGET, halving_in_rounds, next_round
+from learnrate._searching.samplers import Point, Sampler, SamplerName, Told, check_sampler
+from learnrate._searching.space import LEARNING_RATE, Space
+from learnrate._searching.stages import Stage, stages_of
+from learnrate._trials.candidates import Candidates
 from learnrate.errors import InvalidArgumentError, TrialFailedError
 from learnrate.results import Search, Trial, TrialState, Verdict
 from learnrate.schedules import ScheduleMaker, constant, describe
@@ -30,7 +30,7 @@ from learnrate.study import Study
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from learnrate._folds import Scorer
+    from learnrate._searching.folds import Scorer
     from learnrate.curves import Mode
     from learnrate.training import Engine, Event
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from learnrate import _checks
-from learnrate._conclusion import conclude
-from learnrate._laboratory import Laboratory, open_study
-from learnrate._policy import NUM_PROBES, Policy
-from learnrate._schedules_compared import select_among
-from learnrate._stacked import Vectorized, checked_vectorized
-from learnrate._whole_runs import WholeRuns
+from learnrate._selection.conclusion import conclude
+from learnrate._selection.policy import NUM_PROBES, Policy
+from learnrate._selection.schedules_compared import select_among
+from learnrate._selection.whole_runs import WholeRuns
+from learnrate._trials.laboratory import Laboratory, open_study
+from learnrate._trials.stacked import Vectorized, checked_vectorized
 from learnrate.errors import InvalidArgumentError
 from learnrate.schedules import ScheduleMaker, constant, describe
 from learnrate.training import Engine, Event, Trainable, require_trainable

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from learnrate import _checks
-from learnrate._beside import beside_each_other
-from learnrate._laboratory import Laboratory, open_study
-from learnrate._stacked import Vectorized, checked_vectorized
+from learnrate._diagnosis.beside import beside_each_other
+from learnrate._trials.laboratory import Laboratory, open_study
+from learnrate._trials.stacked import Vectorized, checked_vectorized
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import Sweep, Trial, TrialState, Verdict
 from learnrate.schedules import ScheduleMaker, constant, describe

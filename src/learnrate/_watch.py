@@ -6,7 +6,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from learnrate._lines import PlainLines
+from learnrate._watching.lines import PlainLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -59,11 +59,11 @@ def watch(
     with contextlib.ExitStack() as at_work:
         onlookers: list[Callable[[Event], None]] = [PlainLines(say, metric, mode)]
         if report is not None:
-            from learnrate._live import LiveReport
+            from learnrate._watching.live import LiveReport
 
             onlookers.append(at_work.enter_context(LiveReport(report, metric=metric, mode=mode)))
         if tensorboard is not None:
-            from learnrate._tensorboard import TensorBoard
+            from learnrate._watching.tensorboard import TensorBoard
 
             onlookers.append(at_work.enter_context(TensorBoard(tensorboard)))
 

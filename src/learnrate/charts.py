@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import altair as alt
 
-from learnrate import _axes, _curve_drawings, _drawings, _page, _search_drawings
+from learnrate._drawings import axes, curve_drawings, rate_drawings, search_drawings, standalone
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import RangeTest, Recommendation, Search, Sweep, Trial, TrialState
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from learnrate.schedules import Schedule
 
-_LOOK = _axes.config(ink="#333333", background="white")
+_LOOK = axes.config(ink="#333333", background="white")
 _HTML = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>learnrate</title></head>
@@ -58,16 +58,16 @@ class _Offline(alt.TopLevelMixin):
         """Write the chart as PNG, SVG, PDF, JSON or HTML, by the file name's ending or by `format`."""
         named = Path(fp) if isinstance(fp, str | Path) else None
         if named is not None:
-            _page.check_target(named)
+            standalone.check_target(named)
         if (format or ("" if named is None else named.suffix.lstrip(".").lower())) != "html":
             super().save(fp, format, *args, **settings)
             return
         spec = {key: value for key, value in self.to_dict().items() if key != "$schema"}
-        text = _HTML.format(library=_page.chart_library(), spec=_page.script_json(spec))
+        text = _HTML.format(library=standalone.chart_library(), spec=standalone.script_json(spec))
         if named is None:
             cast("IO[str]", fp).write(text)
         else:
-            _page.write_whole(named, text)
+            standalone.write_whole(named, text)
 
     def _repr_mimebundle_(self, *_args: Any, **_settings: Any) -> dict[str, str]:
         # Altair's default fetches its scripts from a network.
@@ -122,17 +122,17 @@ def draw(result: Recommendation | Sweep | RangeTest | Search | Trial | LearningC
 
 def recommendation(answer: Recommendation) -> Column:
     """Draw a recommendation: the metric against the learning rate, the learning curves and the range test."""
-    specs = [_drawings.response(answer)]
+    specs = [rate_drawings.response(answer)]
     if answer.trials:
-        specs.append(_curve_drawings.overlay(answer.trials, answer.metric))
+        specs.append(curve_drawings.overlay(answer.trials, answer.metric))
     if answer.range_test is not None:
-        specs.append(_drawings.losses({"": answer.range_test}))
+        specs.append(rate_drawings.losses({"": answer.range_test}))
     return _column(specs)
 
 
 def sweep(result: Sweep) -> Column:
     """Draw a sweep: the metric against the learning rate, and the learning curves."""
-    return _column([_drawings.response(result), *_curves(result.trials, result.metric)])
+    return _column([rate_drawings.response(result), *_curves(result.trials, result.metric)])
 
 
 def search(result: Search) -> Column:
@@ -144,9 +144,9 @@ def search(result: Search) -> Column:
     if not any(trial.value is not None for trial in result.trials):
         msg = "no trial of the search ended well, so there is nothing to draw; its trials say why: result.trials"
         raise InvalidArgumentError(msg)
-    importance = [_search_drawings.importance(result)] if result.importance else []
-    slices = {"concat": _search_drawings.slices(result, width=_axes.WIDTH // 2 - 50), "columns": 2}
-    return _column([*importance, slices, _search_drawings.parallel(result)])
+    importance = [search_drawings.importance(result)] if result.importance else []
+    slices = {"concat": search_drawings.slices(result, width=axes.WIDTH // 2 - 50), "columns": 2}
+    return _column([*importance, slices, search_drawings.parallel(result)])
 
 
 def response(answer: Recommendation | Sweep) -> Layers:
@@ -155,7 +155,7 @@ def response(answer: Recommendation | Sweep) -> Layers:
     The fitted bowl with its band, the learning rates within 1 % of the best shaded, the cliff, the user's own rate,
     and every trial by its state. Trials whose metric lies beyond the axis stand at its end, and the axis says so.
     """
-    return _layers(_drawings.response(answer))
+    return _layers(rate_drawings.response(answer))
 
 
 def learning_curves(trials: Sequence[Trial], metric: str) -> Column:
@@ -174,18 +174,18 @@ def learning_curves(trials: Sequence[Trial], metric: str) -> Column:
     return _column(_curves(trials, metric))
 
 
-def _curves(trials: Sequence[Trial], metric: str) -> list[_axes.Spec]:
-    known = _curve_drawings.reported(trials)
-    if _curve_drawings.parts(metric)[0] not in known:
+def _curves(trials: Sequence[Trial], metric: str) -> list[axes.Spec]:
+    known = curve_drawings.reported(trials)
+    if curve_drawings.parts(metric)[0] not in known:
         msg = f"no trial reported {metric!r}: the trials reported {', '.join(known) or 'nothing'}; choose one of these"
         raise InvalidArgumentError(msg)
-    return [_curve_drawings.overlay(trials, metric), _curve_drawings.small_multiples(trials, metric)]
+    return [curve_drawings.overlay(trials, metric), curve_drawings.small_multiples(trials, metric)]
 
 
 def trial(result: Trial) -> Layers:
     """Draw one trial's learning curves: two metrics, training dashed and validation solid."""
-    names = _curve_drawings.reported([result])
-    return _single(result, names, _curve_drawings.label(result))
+    names = curve_drawings.reported([result])
+    return _single(result, names, curve_drawings.label(result))
 
 
 def curve(result: LearningCurve) -> Layers:
@@ -199,16 +199,16 @@ def curve(result: LearningCurve) -> Layers:
         seed=0,
         seconds=0.0,
     )
-    return _single(alone, _curve_drawings.reported([alone]), "learning curve")
+    return _single(alone, curve_drawings.reported([alone]), "learning curve")
 
 
 def _single(result: Trial, names: list[str], title: str) -> Layers:
     if not names:
         msg = "the learning curve has no metrics to draw: train for at least one epoch"
         raise InvalidArgumentError(msg)
-    both = _curve_drawings.pair([result], next((name for name in names if "loss" in name), names[0]))
-    rows = _curve_drawings.curve_rows([result], [name for name in both if name is not None])
-    return _layers(_axes.titled(_curve_drawings.single([result], both, rows, width=560, height=300), title))
+    both = curve_drawings.pair([result], next((name for name in names if "loss" in name), names[0]))
+    rows = curve_drawings.curve_rows([result], [name for name in both if name is not None])
+    return _layers(axes.titled(curve_drawings.single([result], both, rows, width=560, height=300), title))
 
 
 def range_test(result: RangeTest) -> Column:
@@ -225,7 +225,7 @@ def range_tests(results: Mapping[str, RangeTest]) -> Column:
     if not results:
         msg = 'there is no range test to draw; give at least one, such as {"SGD": result}'
         raise InvalidArgumentError(msg)
-    return _column([_drawings.losses(results), _drawings.loss_changes(results)])
+    return _column([rate_drawings.losses(results), rate_drawings.loss_changes(results)])
 
 
 def schedule(plan: Schedule, *, epochs: float | None = None) -> Layers:
@@ -236,20 +236,20 @@ def schedule(plan: Schedule, *, epochs: float | None = None) -> Layers:
         >>> type(schedule(schedules.cosine(0.1, 100), epochs=10)).__name__
         'Layers'
     """
-    return _layers(_drawings.schedule(plan.values(), epochs=epochs))
+    return _layers(rate_drawings.schedule(plan.values(), epochs=epochs))
 
 
-def _layers(spec: _axes.Spec) -> Layers:
+def _layers(spec: axes.Spec) -> Layers:
     return cast("Layers", _chart(spec, Layers))
 
 
-def _column(specs: list[_axes.Spec]) -> Column:
+def _column(specs: list[axes.Spec]) -> Column:
     inner = [{key: value for key, value in spec.items() if key != "params"} for spec in specs]
     apart = {"scale": dict.fromkeys(("color", "shape", "strokeDash"), "independent")}
-    return cast("Column", _chart({"params": [_axes.PICKED], "vconcat": inner, "resolve": apart}, Column))
+    return cast("Column", _chart({"params": [axes.PICKED], "vconcat": inner, "resolve": apart}, Column))
 
 
-def _chart(spec: _axes.Spec, kind: Any = None) -> alt.TopLevelMixin:
+def _chart(spec: axes.Spec, kind: Any = None) -> alt.TopLevelMixin:
     """Return a description as a chart of Altair's: `from_dict` takes seconds, as it tries each part on each class."""
     held = dict(spec)
     for name, plain in (("layer", alt.LayerChart), ("vconcat", alt.VConcatChart), ("concat", alt.ConcatChart)):

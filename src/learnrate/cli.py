@@ -14,9 +14,9 @@ import click
 import msgspec
 
 import learnrate
-from learnrate import _options as options
 from learnrate import errors
-from learnrate._answering import (
+from learnrate._command import options
+from learnrate._command.answering import (
     NO_ANSWER,
     Request,
     answer,
@@ -27,11 +27,11 @@ from learnrate._answering import (
     stop,
     write_report,
 )
-from learnrate._live import follow, resume_command, write_study
-from learnrate._load import Command, Source, kept_in, kept_space
-from learnrate._printable import printable
-from learnrate._space_text import space_of, texts_of
-from learnrate._standing import RESULTS, result_of, standing_of
+from learnrate._command.load import Command, Source, kept_in, kept_space
+from learnrate._command.printable import printable
+from learnrate._searching.space_text import space_of, texts_of
+from learnrate._watching.live import follow, resume_command, write_study
+from learnrate._watching.standing import RESULTS, result_of, standing_of
 
 _WRONG_USAGE = (
     errors.InvalidArgumentError,
@@ -156,7 +156,7 @@ def range_test(**given: Any) -> None:
 @options.output
 def diagnose(files: tuple[Path, ...], as_json: bool, report: Path | None, chart: Path | None, **settings: Any) -> None:
     """Say what learning curves in logs show and, given several learning rates, which to use."""
-    from learnrate._diagnose_command import answer
+    from learnrate._command.diagnose_command import answer
 
     if chart is not None and chart.suffix.lower() not in options.PICTURES:
         raise errors.InvalidArgumentError(f"--chart {chart}: name a file that ends in {', '.join(options.PICTURES)}")
@@ -248,7 +248,7 @@ def status(study: Path, as_json: bool) -> None:
 @click.option("--tensorboard", type=options.FOLDER, help="A folder of runs, with their hyperparameters.")
 def export(study: Path, optuna: str | None, table: Path | None, tensorboard: Path | None) -> None:
     """Write a study's trials for other tools."""
-    from learnrate._export import to_csv, to_optuna, to_tensorboard
+    from learnrate._command.export import to_csv, to_optuna, to_tensorboard
     from learnrate.study import Study
 
     if optuna is None and table is None and tensorboard is None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from learnrate._log_formats import csv_table, json_table
-from learnrate._log_stores import (
+from learnrate._logs.formats import csv_table, json_table
+from learnrate._logs.stores import (
     event_files,
     is_event_file,
     mlflow_database_tables,
@@ -19,7 +19,7 @@ from learnrate._log_stores import (
     mlflow_runs,
     tensorboard_tables,
 )
-from learnrate._log_table import Log, to_log
+from learnrate._logs.table import Log, to_log
 from learnrate.errors import InvalidArgumentError, LogError
 from learnrate.results import Result, Trial
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from learnrate._log_table import Table
+    from learnrate._logs.table import Table
 
 __all__ = ["Log", "read"]
 

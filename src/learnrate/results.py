@@ -379,7 +379,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
 
     def code(self, framework: str = "torch") -> str:
         """Return the lines to paste into a training script: "torch", "keras", "sklearn" or "jax"."""
-        from learnrate._code import lines_for
+        from learnrate._pages.code import lines_for
 
         return lines_for(self, framework)
 
@@ -467,7 +467,7 @@ class Search(Result, frozen=True, kw_only=True, eq=False):
 
     def code(self, framework: str | None = None) -> str:
         """Return the lines to paste: the best hyperparameters and, with a framework, those of its learning rate too."""
-        from learnrate._code import lines_for_values
+        from learnrate._pages.code import lines_for_values
 
         return lines_for_values(self, framework)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
-    from learnrate._tasks import Workers
+    from learnrate._trials.tasks import Workers
     from learnrate.curves import Array
     from learnrate.schedules import ScheduleMaker
 

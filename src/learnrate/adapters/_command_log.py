@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from learnrate import logs
-from learnrate._metric_names import canonical
+from learnrate._logs.metric_names import canonical
 from learnrate.adapters._command_metrics import EPOCH
 from learnrate.errors import LogError, TrialFailedError
 

@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from learnrate._metric_names import canonical_names, is_epoch, is_learning_rate, is_step
+from learnrate._logs.metric_names import canonical_names, is_epoch, is_learning_rate, is_step
 from learnrate.errors import InvalidArgumentError, TrialFailedError
 
 if TYPE_CHECKING:

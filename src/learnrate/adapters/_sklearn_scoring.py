@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from learnrate._folds import classes_of, length_of, take
-from learnrate._space import did_you_mean
+from learnrate._searching.folds import classes_of, length_of, take
+from learnrate._searching.space import did_you_mean
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 
 if TYPE_CHECKING:
-    from learnrate._folds import Fold
+    from learnrate._searching.folds import Fold
     from learnrate.training import Trainable
 
 

@@ -17,8 +17,8 @@ from sklearn.model_selection._search import BaseSearchCV  # the base that scikit
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from learnrate._samplers import STARTUP, Sampler, SamplerName, Told
-from learnrate._space import Space, did_you_mean
+from learnrate._searching.samplers import STARTUP, Sampler, SamplerName, Told
+from learnrate._searching.space import Space, did_you_mean
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

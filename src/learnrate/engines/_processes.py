@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import cloudpickle  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
-from learnrate._tasks import Ended, Report, Task, nothing
+from learnrate._trials.tasks import Ended, Report, Task, nothing
 from learnrate.engines._wire import receive, send
 from learnrate.errors import UnsupportedProblemError
 

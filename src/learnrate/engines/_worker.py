@@ -11,13 +11,13 @@ import traceback
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from learnrate._pace import Pace
-from learnrate._tasks import Ended, problem_of, reports_of
+from learnrate._trials.pace import Pace
+from learnrate._trials.tasks import Ended, problem_of, reports_of
 from learnrate.engines._wire import receive, send
 from learnrate.training import Trainable
 
 if TYPE_CHECKING:
-    from learnrate._tasks import Task
+    from learnrate._trials.tasks import Task
 
 
 def main(folder: str) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learnrate import _checks
-from learnrate._pace import Pace
-from learnrate._tasks import Ended, Report, Saved, Task, nothing, problem_of, reports_of
+from learnrate._trials.pace import Pace
+from learnrate._trials.tasks import Ended, Report, Saved, Task, nothing, problem_of, reports_of
 from learnrate.engines._processes import carried, pickled
 from learnrate.engines._worker import portable
 from learnrate.errors import InvalidArgumentError, MissingExtraError

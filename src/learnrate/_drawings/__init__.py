@@ -1,0 +1,1 @@
+"""What results look like: Vega-Lite descriptions, which `charts` and the report show."""

@@ -1,0 +1,350 @@
+"""What the charts look like: Vega-Lite descriptions of results, which `charts` and the report show.
+
+A description is plain JSON, so that pages and pictures share one drawing. Fields have fixed names; the names of
+metrics are values: a dot or a bracket in a field's name draws nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from learnrate._drawings.axes import (
+    BLUE,
+    CALM,
+    GREEN,
+    GREY,
+    PICKED,
+    PURPLE,
+    RATE_LABEL,
+    STATES,
+    VERMILLION,
+    WIDTH,
+    Domain,
+    Flag,
+    Rows,
+    Spec,
+    flag_layers,
+    picked_rule,
+    rate_channel,
+    rates,
+    sized,
+    thinned,
+    titled,
+    unpicked,
+    values,
+)
+from learnrate._numbers import rate, short
+from learnrate.results import Recommendation, Response, Sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from learnrate.curves import Array
+    from learnrate.results import RangeTest
+
+_COARSER = 3.0
+"""How many times as wide, on the log axis, a step is not compared with the next one."""
+
+
+def response(answer: Recommendation | Sweep, *, width: int | None = WIDTH) -> Spec:
+    """Draw the metric against the learning rate: bowl, interval, cliff, and every trial by its state."""
+    recommended = isinstance(answer, Recommendation)
+    bowl = answer.response if recommended else None
+    flags = _response_flags(answer)
+    trained = [trial.learning_rate for trial in answer.trials]
+    x = rates([*trained, *(flag.rate for flag in flags), *([] if bowl is None else bowl.learning_rates.tolist())])
+    seen = [trial.value for trial in answer.trials]
+    fitted: list[float] = [] if bowl is None else bowl.values.tolist()
+    whole = [trial.value for trial in answer.trials if trial.state in CALM and trial.epochs >= answer.horizon]
+    y = values([*seen, *fitted], calm=[*whole, *fitted])
+    layers = [] if bowl is None else _bowl(bowl, x, y, answer.metric)
+    if recommended and answer.interval is not None:
+        layers.insert(0, _interval(answer.interval, x))
+    layers += [picked_rule(x), *flag_layers(flags, x, width=width), _points(answer, x, y)]  # points take the pointer
+    spec = sized({"params": [PICKED], "layer": layers}, width, 300)
+    return titled(spec, f"{answer.metric} against learning rate")
+
+
+def _response_flags(answer: Recommendation | Sweep) -> list[Flag]:
+    flags: list[Flag] = []
+    if answer.learning_rate is not None:
+        flags.append(Flag(answer.learning_rate, f"best: {rate(answer.learning_rate)}", GREEN))
+    if isinstance(answer, Recommendation):
+        cliff, yours = answer.largest_stable_learning_rate, answer.yours
+        if cliff is not None:
+            flags.append(Flag(cliff, f"breaks above {rate(cliff)}", VERMILLION, (6, 3)))
+        if yours is not None:
+            flags.append(Flag(yours.learning_rate, f"yours: {rate(yours.learning_rate)}", PURPLE, (2, 3)))
+    return flags
+
+
+def _interval(interval: tuple[float, float], x: Domain) -> Spec:
+    low, high = interval
+    return {
+        "data": {"values": [{"rate": low, "end": high, "what": f"within 1 %: {rate(low)} to {rate(high)}"}]},
+        "mark": {"type": "rect", "color": GREEN, "opacity": 0.16},
+        "encoding": {
+            "x": rate_channel(x),
+            "x2": {"field": "end"},
+            "tooltip": {"field": "what", "title": "good"},
+        },
+    }
+
+
+def _bowl(bowl: Response, x: Domain, y: Domain, metric: str) -> list[Spec]:
+    columns = zip(
+        bowl.learning_rates.tolist(), bowl.values.tolist(), bowl.low.tolist(), bowl.high.tolist(), strict=True
+    )
+    rows = [
+        {"rate": at, "value": value, "low": y.within(low, value), "high": y.within(high, value)}
+        for at, value, low, high in columns
+        if at > 0 and math.isfinite(value)
+    ]
+    data = {"values": rows}
+    height = y.channel("low", metric)
+    return [
+        {
+            "data": data,
+            "mark": {"type": "area", "color": BLUE, "opacity": 0.15, "clip": True},
+            "encoding": {"x": rate_channel(x), "y": height, "y2": {"field": "high"}},
+        },
+        {
+            "data": data,
+            "mark": {"type": "line", "color": BLUE, "strokeWidth": 2, "clip": True},
+            "encoding": {"x": rate_channel(x), "y": y.channel("value", metric)},
+        },
+    ]
+
+
+def _points(answer: Recommendation | Sweep, x: Domain, y: Domain) -> Spec:
+    worst = y.high if answer.mode == "min" else y.low
+    rows: Rows = [
+        {
+            "trial": trial.number,
+            "rate": trial.learning_rate,
+            "shown": y.within(trial.value, worst),
+            "state": trial.state.value,
+            "words": f"{rate(trial.learning_rate)}",
+            "value": short(trial.value, 4),
+            "epochs": short(trial.epochs),
+            "stage": trial.stage or "–",
+            "whole": trial.epochs >= answer.horizon,
+        }
+        for trial in answer.trials
+        if trial.learning_rate > 0
+    ]
+    present = [state for state in STATES if any(trial.state is state for trial in answer.trials)]
+    names = [state.value for state in present]
+    colours, shapes = [STATES[state][0] for state in present], [STATES[state][1] for state in present]
+    # Titles of tooltips become part of an expression, without escapes: none may be a name of the user's.
+    tooltip = [("words", "learning rate"), ("value", "value"), ("state", "state"), ("epochs", "epochs trained")]
+    tooltip += [("stage", "stage"), ("trial", "trial")]
+    return {
+        "data": {"values": rows},
+        "mark": {"type": "point", "filled": True, "cursor": "pointer"},
+        "encoding": {
+            "x": rate_channel(x),
+            "y": y.channel("shown", answer.metric),
+            "color": {"field": "state", "type": "nominal", "scale": {"domain": names, "range": colours}, "title": None},
+            "shape": {"field": "state", "type": "nominal", "scale": {"domain": names, "range": shapes}, "title": None},
+            "opacity": unpicked(otherwise=0.9),
+            "size": {"condition": {"test": "datum.whole", "value": 100}, "value": 40},
+            "tooltip": [{"field": field, "title": title} for field, title in tooltip],
+        },
+    }
+
+
+def losses(tests: Mapping[str, RangeTest], *, width: int | None = WIDTH) -> Spec:
+    """Draw the loss of range tests over the learning rate: as it came, faint, and smoothed."""
+    x = _test_rates(tests)
+    y = _test_values(tests, "smoothed", "losses")
+    metric = " / ".join(dict.fromkeys(test.metric for test in tests.values()))
+    encoding = _test_encoding(tests, x, y, metric)
+    named = _test_flags(tests)
+    layers: list[Spec] = [
+        *_seed_layers(tests, y, encoding),
+        {
+            "data": {"values": _test_rows(tests, "losses")},
+            "transform": [y.nearby()],
+            "mark": {"type": "line", "clip": True, "strokeWidth": 1, "opacity": 0.35},
+            "encoding": encoding,
+        },
+        {
+            "data": {"values": _test_rows(tests, "smoothed")},
+            "transform": [y.nearby()],
+            "mark": {"type": "line", "clip": True, "strokeWidth": 2.2},
+            "encoding": encoding,
+        },
+        picked_rule(x),
+        *flag_layers(named, x, width=width),
+    ]
+    spec = sized({"params": [PICKED], "layer": layers}, width, 260)
+    return titled(spec, f"range test: {metric}, as it came and smoothed")
+
+
+def _seed_layers(tests: Mapping[str, RangeTest], y: Domain, encoding: Spec) -> list[Spec]:
+    """Draw the losses of each seed, where there are several, behind their mean."""
+    of_seeds: list[Rows] = []
+    for name, test in tests.items():
+        for place, seen in enumerate(test.seed_losses):
+            rows = _test_rows({name: msgspec.structs.replace(test, losses=seen)}, "losses")
+            of_seeds.append([row | {"seed": test.seed + place} for row in rows])
+    if not of_seeds:
+        return []
+    return [
+        {
+            "data": {"values": [row for rows in of_seeds for row in rows]},
+            "transform": [y.nearby()],
+            "mark": {"type": "line", "clip": True, "strokeWidth": 0.6, "opacity": 0.2},
+            "encoding": encoding | {"detail": {"field": "seed", "type": "nominal"}},
+        }
+    ]
+
+
+def loss_changes(tests: Mapping[str, RangeTest], *, width: int | None = WIDTH) -> Spec:
+    """Draw how much the smoothed loss changes a step, over the learning rate."""
+    x = _test_rates(tests)  # of all steps, so that the chart stands under that of the losses
+    tests = {name: _comparable(test) for name, test in tests.items()}
+    y = _test_changes(tests)
+    layers: list[Spec] = [
+        {
+            "data": {"values": [{"zero": 0}]},
+            "mark": {"type": "rule", "color": GREY, "strokeDash": [4, 3]},
+            "encoding": {"y": {"field": "zero", "type": "quantitative", "scale": y.scale}},
+        },
+        {
+            "data": {"values": _test_rows(tests, "loss_changes")},
+            "transform": [y.nearby()],
+            "mark": {"type": "line", "clip": True, "strokeWidth": 2},
+            "encoding": _test_encoding(tests, x, y, "change of the loss per step"),
+        },
+        picked_rule(x),
+        *flag_layers(_test_flags(tests), x, width=width, labels=False),
+    ]
+    spec = sized({"params": [PICKED], "layer": layers}, width, 160)
+    return titled(spec, "change of the smoothed loss: below zero it falls")
+
+
+def _test_rates(tests: Mapping[str, RangeTest]) -> Domain:
+    return rates(at for test in tests.values() for at in (*test.learning_rates.tolist(), test.cliff))
+
+
+def _test_values(tests: Mapping[str, RangeTest], *columns: str) -> Domain:
+    """Return an axis fitted to the first column before the cliff: beyond it a loss says only that training broke."""
+    shown = [value for test in tests.values() for column in columns for value in getattr(test, column).tolist()]
+    calm = [
+        value
+        for test in tests.values()
+        for at, value in zip(test.learning_rates.tolist(), getattr(test, columns[0]).tolist(), strict=True)
+        if test.cliff is None or at <= test.cliff
+    ]
+    return values(shown, calm)
+
+
+def _comparable(test: RangeTest) -> RangeTest:
+    """Return a range test from where its steps are small: a coarse step changes the loss as several fine ones do."""
+    known = test.learning_rates
+    if len(known) < 3 or not (known > 0).all():
+        return test
+    spacings = np.abs(np.diff(np.log(known)))
+    finer = np.flatnonzero(spacings[:-1] > _COARSER * spacings[1:]) + 1
+    first = int(finer[-1]) if finer.size else 0
+    kept = {name: getattr(test, name)[first:] for name in ("learning_rates", "losses", "smoothed", "loss_changes")}
+    return msgspec.structs.replace(test, **kept)
+
+
+def _test_changes(tests: Mapping[str, RangeTest]) -> Domain:
+    """Return an axis fitted to the descent: the rise at the end is many times steeper."""
+    shown = [value for test in tests.values() for value in test.loss_changes.tolist()]
+    steepest = min((value for value in shown if math.isfinite(value)), default=0.0)
+    calm = [value for value in shown if value <= -1.5 * steepest] if steepest < 0 else shown
+    return values([0.0, *shown], [0.0, *calm])
+
+
+def _test_rows(tests: Mapping[str, RangeTest], column: str, *, most: int = 600) -> Rows:
+    return [
+        {"test": name, "rate": at, "value": value}
+        for name, test in tests.items()
+        for at, value in zip(*thinned(test.learning_rates, getattr(test, column), most=most), strict=True)
+        if at > 0 and math.isfinite(value)
+    ]
+
+
+def _test_colours(tests: Mapping[str, RangeTest]) -> dict[str, str]:
+    colours = (BLUE, VERMILLION, GREEN, PURPLE, GREY)
+    return {name: colours[at % len(colours)] for at, name in enumerate(tests)}
+
+
+def _test_encoding(tests: Mapping[str, RangeTest], x: Domain, y: Domain, title: str) -> Spec:
+    colours = _test_colours(tests)
+    return {
+        "x": rate_channel(x),
+        "y": y.channel("shown", title),
+        "color": {
+            "field": "test",
+            "type": "nominal",
+            "title": None,
+            "scale": {"domain": list(colours), "range": list(colours.values())},
+            "legend": {"symbolType": "stroke", "symbolOpacity": 1, "symbolStrokeWidth": 2} if len(tests) > 1 else None,
+        },
+        "tooltip": [
+            {"field": "rate", "type": "quantitative", "title": "learning rate", "format": ".1~e"},
+            {"field": "value", "type": "quantitative", "title": "value", "format": ".4~g"},
+        ],
+    }
+
+
+def _test_flags(tests: Mapping[str, RangeTest]) -> list[Flag]:
+    """Name every suggestion and cliff; rules that agree to two digits share a flag."""
+    colours = _test_colours(tests)
+    found: dict[tuple[str, str, bool], tuple[float, list[str]]] = {}
+    for name, test in tests.items():
+        rules = {"ours": test.learning_rate} | (other_rules(test) if len(tests) == 1 else {})
+        for rule, at in rules.items():
+            if at is not None:
+                found.setdefault((name, rate(at), False), (at, []))[1].append(rule)
+        if test.cliff is not None:
+            found[name, rate(test.cliff), True] = (test.cliff, ["breaks"])
+    named: list[Flag] = []
+    for (name, words, breaks), (at, rules) in found.items():
+        text = f"{', '.join(rules)}: {words}" if len(tests) == 1 else f"{name}{' breaks' if breaks else ''}: {words}"
+        mine = GREEN if "ours" in rules else GREY
+        colour = colours[name] if len(tests) > 1 else VERMILLION if breaks else mine
+        named.append(Flag(at, text, colour, (6, 3) if breaks else () if "ours" in rules else (2, 3)))
+    return named
+
+
+def other_rules(test: RangeTest) -> dict[str, float | None]:
+    """Return the suggestions that are not the answer itself."""
+    return {name: at for name, at in test.suggestions.items() if (name, at) != ("learnrate", test.learning_rate)}
+
+
+def schedule(rates_by_step: Array, *, epochs: float | None = None, width: int | None = WIDTH) -> Spec:
+    """Draw the learning rate of each step, over the steps or over the epochs that they last."""
+    length, unit = (len(rates_by_step), "step") if epochs is None else (epochs, "epoch")
+    at = np.arange(len(rates_by_step)) / max(len(rates_by_step), 1) * length
+    rows = [{"at": place, "value": value} for place, value in zip(*thinned(at, rates_by_step, most=800), strict=True)]
+    y = values([0.0, *(row["value"] for row in rows)])
+    x: Spec = {
+        "field": "at",
+        "type": "quantitative",
+        "axis": {"title": unit, "tickCount": 6, "format": "~g"} | ({"tickMinStep": 1} if length >= 2 else {}),
+        "scale": {"domain": [0, length], "nice": False},
+    }
+    line: Spec = {
+        "data": {"values": rows},
+        "mark": {"type": "line", "interpolate": "step-after", "color": BLUE, "strokeWidth": 2},
+        "encoding": {
+            "x": x,
+            "y": y.channel("value", "learning rate", labelExpr=f"datum.value == 0 ? '0' : {RATE_LABEL}", tickCount=4),
+            "tooltip": [
+                {"field": "at", "type": "quantitative", "title": unit, "format": ".3~g"},
+                {"field": "value", "type": "quantitative", "title": "learning rate", "format": ".1~e"},
+            ],
+        },
+    }
+    return titled(sized({"layer": [line]}, width, 160), "schedule")

@@ -1,0 +1,241 @@
+"""From what `select` trained to what it says: the response, the interval, what slower costs, the verdict."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learnrate._numbers import short
+from learnrate._selection.policy import DRIFT, EDGE, QUARTER
+from learnrate.response import GOOD, Bowl, fit_bowl
+from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
+from learnrate.schedules import as_values, describe
+
+if TYPE_CHECKING:
+    from learnrate._selection.policy import Policy
+    from learnrate._trials.laboratory import Laboratory
+    from learnrate.curves import Array, Mode
+
+SLOWER = (1 / 3, 1 / 10)
+SLOWNESS = 0.6
+"""A tenth of the rate does what the rate does in 10^-0.6 of the time: it makes up with less noise. On the benchmark's
+small tasks 0.5 is right most often; on handwritten digits a tenth needed six times as many epochs, which is 0.8."""
+
+
+def conclude(
+    lab: Laboratory, policy: Policy, winner: Trial | None, settings: dict[str, Any], seconds: float
+) -> Recommendation:
+    """Say what the trials show."""
+    sign = 1 if lab.mode == "min" else -1
+    winner = improved(lab, winner)
+    bowl = None if winner is None else fit_response(lab, policy, winner)
+    best = None if winner is None else winner.curve.best(lab.metric, lab.mode)
+    good = None if bowl is None else bowl.good()
+    return Recommendation(
+        learning_rate=None if winner is None else winner.learning_rate,
+        interval=None
+        if good is None
+        else (float(10 ** max(good[0], policy.low)), float(10 ** min(good[1], policy.high))),
+        largest_stable_learning_rate=None if bowl is None or math.isinf(bowl.cliff) else float(10**bowl.cliff),
+        epochs=None if best is None else best.epoch,
+        horizon=lab.epochs,
+        value=None if best is None else best.value,
+        untrained=lab.untrained_value,
+        metric=lab.metric,
+        mode=lab.mode,
+        cost=lab.spent,
+        budget=float(lab.budget or lab.spent),
+        verdict=verdict_of(lab, policy, winner, bowl),
+        slower_costs=[]
+        if winner is None or bowl is None
+        else [cost_of(bowl, winner.learning_rate * part, lab, winner) for part in SLOWER],
+        yours=None if winner is None or bowl is None else _yours(bowl, lab, winner),
+        trials=[lab.diagnosed(trial) for trial in lab.trials],
+        range_test=_range_test(lab, policy),
+        response=None if bowl is None else _drawn(bowl, sign),
+        schedule=describe(lab.schedule),
+        seed=lab.seed,
+        seconds=seconds,
+        warnings=lab.warnings + _cut_short(lab, winner) + _nothing_faster(lab, winner),
+        settings=settings,
+        vectorized=None if lab.together is None else lab.together.why,
+        best=None if winner is None else lab.best_weights(winner),
+    )
+
+
+def fit_response(lab: Laboratory, policy: Policy, winner: Trial) -> Bowl:
+    """Fit the bowl of full-length trainings from the winner's curve and from the trainings that went less far.
+
+    On the slow side progress depends on the sum of the learning rates, to a power, so what a rate has reached when
+    the sum is a tenth of the whole tells what a slower rate reaches in full length. On the fast side the trainings
+    that were left on the way show how much worse than the best they were there; as the best rate falls with the
+    horizon, so does the whole side.
+    """
+    center = math.log10(winner.learning_rate)
+    sign = 1 if lab.mode == "min" else -1
+    losses = {trial.number: sign * best_so_far(trial, lab.metric, lab.mode) for trial in lab.trials}
+    points = [(center, float(losses[winner.number][-1])), *_slower_points(lab, winner, losses[winner.number])]
+    points += faster_points(lab, winner, losses)
+    untrained = None if lab.untrained_value is None else sign * lab.untrained_value
+    return fit_bowl(points, bottom=center, untrained=untrained, cliff=policy.cliff, noise=noise_of(lab, winner))
+
+
+def _cut_short(lab: Laboratory, winner: Trial | None) -> list[str]:
+    if winner is None or winner.epochs > lab.epochs - 1e-9:
+        return []
+    return [
+        f"the budget ended before this learning rate was trained at full length: its value is that of "
+        f"{short(winner.epochs)} of {lab.epochs} epochs, and may still improve"
+    ]
+
+
+def _nothing_faster(lab: Laboratory, winner: Trial | None) -> list[str]:
+    """Say where the interval ends on its fast side for want of evidence alone."""
+    if winner is None or any(
+        trial.learning_rate > winner.learning_rate and trial.stage != EDGE for trial in lab.trials
+    ):
+        return []
+    return [
+        "no faster learning rate was trained beside this one: how far the good range goes up is not known, and the "
+        "best may lie there; a larger budget would show it"
+    ]
+
+
+def _log_rate(trial: Trial) -> float:
+    return math.log10(trial.learning_rate)
+
+
+def best_so_far(trial: Trial, metric: str, mode: Mode) -> Array:
+    """Return the best value that each row of a trial, or any row before it, has reached."""
+    if metric not in trial.curve.metrics:
+        return np.full(len(trial.curve), np.nan)
+    values = trial.curve.values(metric)
+    return np.fmin.accumulate(values) if mode == "min" else np.fmax.accumulate(values)
+
+
+def held(trial: Trial, lab: Laboratory) -> bool:
+    """Return whether a training held: it did not diverge, and was never worse than no training at all."""
+    if trial.state is not TrialState.COMPLETE or lab.metric not in trial.curve.metrics:
+        return False
+    if lab.untrained_value is None:
+        return True
+    values = trial.curve.values(lab.metric)
+    return bool((values <= lab.untrained_value).all() if lab.mode == "min" else (values >= lab.untrained_value).all())
+
+
+def _slower_points(lab: Laboratory, winner: Trial, losses: Array) -> list[tuple[float, float]]:
+    sums = np.cumsum(as_values(lab.schedule(winner.learning_rate, lab.total_steps), 0, lab.total_steps))
+    steps = np.round(winner.curve.epochs * lab.problem.steps_per_epoch).astype(int)
+    done: Array = np.maximum(sums[steps - 1] / sums[-1], 1e-12)
+    center = _log_rate(winner)
+    x: Array = center + np.log10(done) / SLOWNESS
+    return [(float(a), float(b)) for a, b in zip(x, losses, strict=True) if a < center and math.isfinite(b)]
+
+
+def faster_points(lab: Laboratory, winner: Trial, losses: dict[int, Array]) -> list[tuple[float, float]]:
+    """Compare with the winner and the others at the last epoch at which both were seen."""
+    points: list[tuple[float, float]] = []
+    for trial in lab.trials:
+        common = winner.curve.epochs[winner.curve.epochs <= trial.epochs + 1e-9]
+        if not (held(trial, lab) and len(common)):
+            continue
+        epoch = float(common[-1])
+        x = _log_rate(trial) + DRIFT * math.log10(epoch / lab.epochs)
+        rung = [_reached(other, losses[other.number], epoch) for other in lab.trials if held(other, lab)]
+        behind = _reached(trial, losses[trial.number], epoch) - min(rung)
+        if x > _log_rate(winner) and math.isfinite(behind):
+            points.append((x, float(losses[winner.number][-1]) + behind))
+    return points
+
+
+def _reached(trial: Trial, losses: Array, epoch: float) -> float:
+    """The best loss that a trial had reached by an epoch, infinite where it was not trained for so long."""
+    rows = np.flatnonzero(trial.curve.epochs <= epoch + 1e-9)
+    trained = len(rows) and trial.curve.epochs[-1] >= epoch - 1e-9
+    return float(losses[rows[-1]]) if trained else math.inf
+
+
+def noise_of(lab: Laboratory, winner: Trial) -> float:
+    """Return the standard deviation of the metric around the winner's own trend, from differences of neighbours."""
+    values = winner.curve.values(lab.metric)
+    steps = np.diff(values[np.isfinite(values)], n=2)
+    return float(np.median(np.abs(steps)) / (0.6745 * math.sqrt(6))) if len(steps) else 0.0
+
+
+def cost_of(bowl: Bowl, learning_rate: float, lab: Laboratory, winner: Trial) -> SlowerCost:
+    """Say what another learning rate costs, in metric and in epochs."""
+    x = math.log10(learning_rate)
+    loss = bowl.at(x)
+    slower = winner.learning_rate / learning_rate
+    matters = slower > 1 and bowl.cost(x) > GOOD / 2
+    return SlowerCost(
+        learning_rate=learning_rate,
+        value=loss if lab.mode == "min" else -loss,
+        cost=bowl.cost(x),
+        more_epochs=lab.epochs * (slower**SLOWNESS - 1) if matters else None,
+    )
+
+
+def _range_test(lab: Laboratory, policy: Policy) -> RangeTest | None:
+    climb, seen = policy.climb, policy.seen
+    if climb is None or seen is None:
+        return None
+    return RangeTest(
+        learning_rates=climb.learning_rates,
+        losses=climb.losses,
+        smoothed=seen.smoothed,
+        loss_changes=seen.loss_changes,
+        metric="loss",
+        suggestions=seen.suggestions,
+        learning_rate=seen.suggestions["learnrate"] if seen.verdict is Verdict.FOUND else None,
+        verdict=seen.verdict,
+        cliff=seen.cliff,
+        seed=lab.seed,
+        cost=lab.cost(len(climb.losses), 0),
+        seconds=0.0,
+        warnings=seen.warnings,
+    )
+
+
+def _yours(bowl: Bowl, lab: Laboratory, winner: Trial) -> SlowerCost | None:
+    rate = getattr(lab.problem, "learning_rate", None)
+    return None if rate is None or rate == winner.learning_rate else cost_of(bowl, float(rate), lab, winner)
+
+
+def verdict_of(lab: Laboratory, policy: Policy, winner: Trial | None, bowl: Bowl | None) -> Verdict:
+    """Say whether the answer has worse learning rates on both sides, and if not, why."""
+    if winner is None or bowl is None:
+        finished = [trial for trial in lab.trials if trial.state is TrialState.COMPLETE]
+        lowest = min((_log_rate(trial) for trial in lab.trials), default=math.inf)
+        if not finished:
+            return Verdict.ALL_DIVERGED
+        return Verdict.TOO_NARROW_LEFT if lowest - policy.low < QUARTER else Verdict.FLAT
+    x = _log_rate(winner)
+    if x - policy.low < QUARTER:
+        return Verdict.TOO_NARROW_LEFT
+    if policy.high - x < QUARTER and math.isinf(bowl.cliff):
+        return Verdict.TOO_NARROW_RIGHT
+    if lab.untrained_value is not None and bowl.scale <= bowl.noise:
+        return Verdict.FLAT
+    return Verdict.FOUND
+
+
+def improved(lab: Laboratory, winner: Trial | None) -> Trial | None:
+    """Return the winner if it became better than the untrained model, None otherwise: nothing is to be recommended."""
+    if winner is None or winner.value is None or lab.untrained_value is None:
+        return winner
+    better = winner.value < lab.untrained_value if lab.mode == "min" else winner.value > lab.untrained_value
+    return winner if better else None
+
+
+def _drawn(bowl: Bowl, sign: int) -> Response:
+    x: Array = np.linspace(float(bowl.x[0]) - 0.5, min(float(bowl.x[-1]), bowl.cliff - 1e-9), 200)
+    values = np.array([bowl.at(float(place)) for place in x])
+    return Response(
+        learning_rates=10**x,
+        values=sign * values,
+        low=sign * (values - 2 * bowl.noise),
+        high=sign * (values + 2 * bowl.noise),
+    )

@@ -1,0 +1,132 @@
+"""What the trainings of every verb have around them: the metric that decides, a study, events, and workers."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from learnrate._diagnose import diagnose
+from learnrate._searching.space import did_you_mean
+from learnrate._trials.best import deciding
+from learnrate._trials.elsewhere import scratch
+from learnrate.engines.local import LocalEngine
+from learnrate.errors import UnknownMetricError
+from learnrate.training import Event, EventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from pathlib import Path
+
+    from learnrate._trials.tasks import Workers
+    from learnrate.curves import Mode
+    from learnrate.results import Trial
+    from learnrate.schedules import ScheduleMaker
+    from learnrate.study import Study
+    from learnrate.training import Engine
+
+
+class Bench:
+    """Where a verb has its trainings done.
+
+    Args:
+        epochs: The horizon: a full training run.
+        schedule: Makes the schedule of a learning rate and a number of steps.
+        metric: The deciding metric; "val_loss" gives way to "loss" where nothing is validated.
+        mode: Whether the metric is better when small ("min") or large ("max").
+        budget: What may be spent, in full runs; None for no limit.
+        study: Remembers finished segments; None for no study.
+        engine: Where segments are trained; None for this process.
+        on_event: Receives every `Event` as it happens.
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        schedule: ScheduleMaker,
+        metric: str,
+        mode: Mode,
+        budget: float | None,
+        study: Study | None,
+        engine: Engine | None,
+        on_event: Callable[[Event], None] | None,
+    ) -> None:
+        self.epochs = epochs
+        self.schedule = schedule
+        self.metric: str = metric
+        self.mode: Mode = mode
+        self.budget = budget
+        self.study = study
+        self.engine = engine or LocalEngine()
+        self.warnings: list[str] = []
+        self.spent: float = 0.0
+        self._on_event = on_event
+        self._stage = ""
+        self._exit = contextlib.ExitStack()
+
+    def announce(self, stage: str) -> None:
+        """Tell that a stage of the work begins, in words."""
+        self._stage = stage
+        self.tell(EventKind.STAGE)
+
+    def tell(self, kind: EventKind, trial: Trial | None = None) -> None:
+        """Tell what happens."""
+        if self._on_event is not None:
+            self._on_event(Event(kind=kind, message=self._stage, spent=self.spent, budget=self.budget, trial=trial))
+
+    def deciding(self, known: Iterable[str]) -> str:
+        """Return the deciding metric among those reported."""
+        return deciding(self.metric, known)
+
+    def choose_metric(self, known: Collection[str]) -> None:
+        """Find out from what is reported whether there is the metric that decides.
+
+        Raises:
+            UnknownMetricError: If there is none of that name.
+        """
+        if self.metric in known:
+            return
+        if self.metric == "val_loss" and "loss" in known:
+            self.metric = "loss"
+            self.warnings.append(
+                "there is no validation loss, so the training loss decides: it does not see overfitting"
+            )
+            return
+        names, hint = ", ".join(sorted(known)) or "none at all", did_you_mean(self.metric, known)
+        msg = f"no metric is named {self.metric!r}{hint}; the training reports {names}: pass one of these as metric="
+        raise UnknownMetricError(msg)
+
+    @property
+    def evaluated_untrained(self) -> float | None:
+        """The deciding metric before training; None where that was not evaluated or differs from trial to trial."""
+        return None
+
+    @property
+    def num_validation_samples(self) -> int | None:
+        """How many samples the validation metrics are a mean over, where that is known and the same for all."""
+        return None
+
+    def diagnosed(self, trial: Trial) -> Trial:
+        """Return a trial with its diagnosis, where it has a curve to read one from."""
+        if not len(trial.curve) or self.metric not in trial.curve.metrics:
+            return trial
+        diagnosis = diagnose(
+            trial.curve,
+            metric=self.metric,
+            mode=self.mode,
+            untrained=self.evaluated_untrained,
+            num_validation_samples=self.num_validation_samples,
+        )
+        return msgspec.structs.replace(trial, diagnosis=diagnosis)
+
+    def scratch(self) -> Path:
+        """Return a folder for files on their way, which is deleted in the end."""
+        return self._exit.enter_context(scratch(None if self.study is None else self.study.folder))
+
+    def opened(self, folder: Path) -> Workers:
+        """Begin the engine's workers, which end with this."""
+        workers = self.engine.open(folder)
+        self._exit.callback(workers.close)
+        return workers
