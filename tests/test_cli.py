@@ -159,6 +159,35 @@ def test_sweep_takes_learning_rates_as_a_list_or_repeated(folder, rates):
     assert [trial["hyperparameters"]["learning_rate"] for trial in trials] == [1e-3, 1e-2, 0.1]
 
 
+NETWORK = """
+import torch
+from learnrate import TorchTrainable
+
+def build():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1)
+    inputs = torch.randn(32, 4)
+    data = [(inputs, inputs.sum(1, keepdim=True))]
+    return TorchTrainable(model, torch.optim.SGD(model.parameters(), lr=0.1), torch.nn.functional.mse_loss, data, data)
+"""
+
+
+@pytest.mark.parametrize(("word", "is_together"), [("on", True), ("off", False)])
+def test_rates_are_trained_in_one_program_where_that_is_asked_for(folder, word, is_together):
+    (folder / "network.py").write_text(NETWORK)
+    done = run(
+        "sweep", "network.py:build", "--learning-rates", "0.01,0.1", "--epochs", 1, "--vectorized", word, "--json"
+    )
+    assert done.exit_code == 0, done.stderr
+    assert (json.loads(done.stdout)["vectorized"] is not None) == is_together
+
+
+def test_a_problem_that_cannot_be_trained_in_one_program_is_refused_where_that_is_asked_for(folder):
+    done = run("sweep", "train.py:build", "--learning-rates", "0.01,0.1", "--epochs", 1, "--vectorized", "on")
+    assert done.exit_code == 2
+    assert "vectorized" in done.stderr
+
+
 def test_range_test_says_what_it_saw(folder):
     done = run("range-test", "train.py:build", "--num-steps", 50, "--json")
     result = json.loads(done.stdout)

@@ -91,11 +91,18 @@ def test_an_interrupted_search_goes_on_untold_and_gives_the_uninterrupted_answer
     assert "Best of 8 trials" in (folder / "kept/report.html").read_text()
 
 
-@pytest.mark.parametrize("options", [["--halving", "successive"], ["--stages", "auto", "--budget", "8"]])
-def test_halving_and_stages_are_gone_on_with_as_they_were_begun(folder, options, monkeypatch):
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--num-trials", "8", "--halving", "successive"],
+        ["--num-trials", "8", "--stages", "auto", "--budget", "8"],
+        ["--budget", "3"],
+    ],
+)
+def test_halving_stages_and_rounds_are_gone_on_with_as_they_were_begun(folder, options, monkeypatch):
     (folder / "calls").write_text("9")
     space = ["--space", "learning_rate=log_uniform(1e-3, 10)", "--space", "noise=[0.0, 0.1]"]
-    asked = ["search", "train.py:build", *space, "--epochs", "3", "--num-trials", "8", *options, "--study", "kept"]
+    asked = ["search", "train.py:build", *space, "--epochs", "3", *options, "--study", "kept"]
     once = run(*asked, "--json")
     assert once.exit_code == 0, once.stderr
     monkeypatch.setattr(cli, "result_of", lambda _: None)  # as if the last moment had been lost

@@ -97,11 +97,17 @@ def test_a_function_that_cannot_be_left_in_its_middle_is_trained_in_full():
     assert "let it yield its metrics after each epoch" in result.warnings[0]
 
 
-def test_a_small_space_is_exhausted_and_where_all_diverge_there_is_no_answer():
-    few = search(build, {"learning_rate": [0.1, 0.2, 0.3]}, epochs=9)
-    assert len(few.trials) == 3
-    assert few.learning_rate in (0.1, 0.2, 0.3)
-    assert "all 3 points" in few.warnings[0]
+@pytest.mark.parametrize(
+    ("budget", "states"), [(None, {"complete"}), (3.0, {"complete"}), (2.5, {"complete", "pruned"})]
+)
+def test_a_space_that_the_budget_covers_is_tried_whole(budget, states):
+    few = search(build, {"learning_rate": [0.1, 0.2, 0.3]}, epochs=9, budget=budget)
+    assert {trial.learning_rate for trial in few.trials} == {0.1, 0.2, 0.3}
+    assert {trial.state.value for trial in few.trials} == states
+    assert few.cost <= (budget or 3.0) + 1e-9
+
+
+def test_where_all_diverge_there_is_no_answer():
     none = search(build, {"learning_rate": log_uniform(1e9, 1e12)}, epochs=2, budget=2.0)
     assert none.value is None
     assert len(none.trials) <= 4

@@ -263,6 +263,10 @@ def test_an_unknown_metric_is_refused_before_training_and_the_known_ones_are_nam
         {"epochs": 2, "metric": ""},
         {"epochs": 2, "seed": -1},
         {"epochs": 2, "seed": 0.5},
+        {"epochs": 2, "study": 3},
+        {"epochs": 2, "engine": "ray"},
+        {"epochs": 2, "on_event": "print"},
+        {"epochs": 2, "schedule": schedules.cosine(0.1, 100)},
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused_before_training(arguments: dict[str, Any]) -> None:
@@ -297,7 +301,7 @@ def test_a_sweep_shares_the_batches_and_refines_around_the_best() -> None:
     assert result.value == min(trial.value for trial in result.trials if trial.value is not None)
 
 
-@pytest.mark.parametrize("rates", [[], [0.0], [1e-3, -1e-3], [math.nan], [1e-3, 1e-3], 1e-3, "1e-3"])
+@pytest.mark.parametrize("rates", [[], [0.0], [1e-3, -1e-3], [math.nan], [1e-3, 1e-3], [[1e-3, 1e-2]], 1e-3, "1e-3"])
 def test_a_sweep_refuses_learning_rates_that_cannot_be_used(rates: Any) -> None:
     with pytest.raises(InvalidArgumentError):
         sweep(QuadraticTrainable(), rates, epochs=2)

@@ -76,7 +76,8 @@ def learning_rate_list(values: Any) -> list[float]:
         msg = f"learning_rates is {values!r}: pass several numbers, such as [1e-4, 1e-3, 1e-2]"
         raise InvalidArgumentError(msg)
     iterable: Iterable[Any] = values
-    rates = [positive_number("a learning rate", np.asarray(value).item()) for value in iterable]
+    single = (value.item() if value.size == 1 else value for value in map(np.asarray, iterable))
+    rates = [positive_number("a learning rate", value) for value in single]
     if not rates:
         msg = "learning_rates is empty: pass at least one, such as [1e-4, 1e-3, 1e-2]"
         raise InvalidArgumentError(msg)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from learnrate.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from learnrate._searching.folds import Scorer
     from learnrate.curves import Mode
@@ -78,7 +78,8 @@ def search(
             distribution of scipy.stats.
         epochs: Epochs of a full training.
         sampler: None searches in rounds of halving, first over all of the space and then around the best so far, where
-            no `num_trials`, halving or stages are asked for, and is "tpe" where they are. "tpe" (tree-structured Parzen
+            no `num_trials`, halving or stages are asked for, and is "tpe" where they are; a space of so few points that
+            the budget covers them all is a "grid". "tpe" (tree-structured Parzen
             estimators), "gp" (Gaussian processes; needs PyTorch), "around" (around the best so far), "random", "qmc"
             (even coverage) or "grid".
         num_trials: How many points to try; all of a grid, else 20, where there is no budget either.
@@ -125,10 +126,15 @@ def search(
         >>> result.verdict.value, len(result.trials)
         ('found', 12)
     """
+    if (cv is not None or scoring is not None) and data is None:
+        raise InvalidArgumentError("cv and scoring need the samples: pass data=(x, y), and let build take train= and "
+                                   "validation=")  # fmt: skip  # two lines are enough
+    seed = _checks.seed_integer(seed)
+    folds = [None] if data is None else folds_of(data, 0.2 if cv is None else cv, seed)
     plan = _planned(
         build,
         Space(space),
-        folded=data is not None,
+        num_folds=None if data is None else len(folds),
         epochs=_checks.positive_integer("epochs", epochs),
         sampler=sampler,
         num_trials=num_trials,
@@ -139,12 +145,8 @@ def search(
         metric=metric if scoring is None else f"val_{scoring}",
         mode=_checks.mode_name(mode) if scoring is None else "max",
         schedule=schedule,
-        seed=_checks.seed_integer(seed),
+        seed=seed,
     )
-    if (cv is not None or scoring is not None) and data is None:
-        raise InvalidArgumentError("cv and scoring need the samples: pass data=(x, y), and let build take train= and "
-                                   "validation=")  # fmt: skip  # two lines are enough
-    folds = [None] if data is None else folds_of(data, 0.2 if cv is None else cv, seed)
     if learning_rate == "select" and (halving is not None or len(folds) > 1 or stages is not None):
         raise InvalidArgumentError('learning_rate="select" trains each candidate in its own way: leave halving, folds '
                                    "and stages out")  # fmt: skip  # two lines are enough
@@ -199,10 +201,12 @@ class _Plan(NamedTuple):
         return whole if self.budget is None else self.budget if whole is None else min(self.budget, whole)
 
 
-def _planned(build: Callable[..., Any], space: Space, *, folded: bool, **asked: Any) -> _Plan:
+def _planned(build: Callable[..., Any], space: Space, *, num_folds: int | None, **asked: Any) -> _Plan:
     """Check everything that can be checked before any training."""
     epochs, sampler, budget, rate = asked["epochs"], asked["sampler"], asked["budget"], asked["learning_rate"]
     in_rounds = rate != "select" and all(asked[one] is None for one in ("sampler", "num_trials", "halving", "stages"))
+    if in_rounds and space.size <= (BUDGET if budget is None else _checks.budget_number(budget) / (num_folds or 1)):
+        in_rounds, sampler = False, "grid"
     sampler = ("around" if in_rounds else "tpe") if sampler is None else sampler
     check_sampler(sampler, space)
     _checks.metric_name(asked["metric"])
@@ -214,7 +218,7 @@ def _planned(build: Callable[..., Any], space: Space, *, folded: bool, **asked: 
         raise InvalidArgumentError(
             "the learning rate is in the space and given as learning_rate=: leave one of them out"
         )
-    builder = Builder(build, space, folded=folded)
+    builder = Builder(build, space, folded=num_folds is not None)
     halving = halving_in_rounds(epochs) if in_rounds else halving_of(asked["halving"], epochs)
     count = asked["num_trials"]
     count = None if count is None else _checks.positive_integer("num_trials", count)
@@ -263,7 +267,7 @@ def _opened(
 ) -> contextlib.AbstractContextManager[Study | None]:
     if path is None:
         return contextlib.nullcontext()
-    return Study.open(Path(path), verb="search", settings=settings, identity={"build": plan.build.name})
+    return Study.open(path, verb="search", settings=settings, identity={"build": plan.build.name})
 
 
 COMES_WHOLE = "trains all its epochs at once"
@@ -331,7 +335,8 @@ class _Run:
         if len(plan.stages) > 1:
             bench.announce(f"tuning {', '.join(part)}")
         else:
-            bench.announce(f"searching {', '.join(part)} by {plan.sampler}")
+            how = "in rounds, evenly and then around the best" if plan.in_rounds else f"by {plan.sampler}"
+            bench.announce(f"searching {', '.join(part)} {how}")
         if plan.in_rounds:
             self._rounds(_Asked(Sampler(plan.sampler, part, seed=plan.seed, mode=plan.mode), fixed))
             return

@@ -73,6 +73,7 @@ def main() -> None:
 @click.option("--budget", default=2.0, show_default=True, help="What may be spent, in full training runs.")
 @options.rate_range
 @options.workers
+@options.vectorized
 @options.kept
 def select(**given: Any) -> None:
     """Find the learning rate to use, and how sure that is.
@@ -95,6 +96,7 @@ def select(**given: Any) -> None:
 @click.option("--reduce-factor", default=0.5, show_default=True, help="What the rate is lowered by.")
 @click.option("--min-delta", default=0.0, show_default=True, help="The least that counts as a gain.")
 @options.workers
+@options.vectorized
 @options.kept
 def sweep(**given: Any) -> None:
     """Train once at each of several learning rates, and compare."""
@@ -133,6 +135,7 @@ def search(space: tuple[str, ...], **given: Any) -> None:
 )
 @click.option("--metric", default="loss", show_default=True, help="What to watch: loss, or a validation metric.")
 @options.mode
+@options.vectorized
 @options.kept
 def range_test(**given: Any) -> None:
     """Raise the learning rate over a few hundred steps, and say what the loss did."""

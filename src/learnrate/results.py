@@ -482,7 +482,8 @@ class Search(Result, frozen=True, kw_only=True, eq=False):
         lines.append(f"{self.metric} {short(self.value, 4)}{error}{at}")
         states = [trial.state.value for trial in self.trials]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        lines.append(f"{len(states)} trials ({counts}), {self.cost:.1f} training runs")
+        trials = "1 trial" if len(states) == 1 else f"{len(states)} trials"
+        lines.append(f"{trials} ({counts}), {self.cost:.1f} training runs")
         if self.importance:
             shares = ", ".join(f"{name} {percent(share)}" for name, share in self.importance.items())
             lines.append(f"measured importance: {shares}")

@@ -384,9 +384,14 @@ def describe(maker: ScheduleMaker) -> dict[str, Any]:
         >>> describe(functools.partial(cosine, warmup_fraction=0.1))["settings"]
         {'final_fraction': 0.0, 'warmup_fraction': 0.1, 'num_epochs': None}
     """
+    origin: Any = maker
+    if isinstance(origin, Schedule):
+        raise InvalidArgumentError(
+            "schedule is made for one learning rate already: pass its maker, as learnrate.schedules.cosine, and its "
+            "settings by functools.partial"
+        )
     if not callable(maker):
         raise InvalidArgumentError(f"schedule is {maker!r}: pass a maker such as learnrate.schedules.cosine")
-    origin: Any = maker
     given: dict[str, Any] = {}
     while isinstance(origin, functools.partial):
         partial = cast("functools.partial[Any]", origin)

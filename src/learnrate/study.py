@@ -102,12 +102,13 @@ class Study:
             identity: What makes the problem this problem, as JSON can hold it.
 
         Raises:
+            InvalidArgumentError: If the path is none.
             StudyLockedError: If another process works on it; the message says which.
             StudyMismatchError: If it was begun with something else; the message lists what differs, old → new.
             StudyDamagedError: If it cannot be read; the message says what is damaged and how to save the rest.
             StudyError: If the folder cannot be used: a file, other content, no permission, a full disk.
         """
-        folder = Path(path).absolute()  # a training may change the working directory
+        folder = _folder_of(path)
         asked = {"verb": _encode(verb), "settings": _encode(settings), "identity": _encode(identity)}
         with explained(folder), contextlib.ExitStack() as undo:
             _require_usable(folder)
@@ -131,7 +132,7 @@ class Study:
             StudyDamagedError: If it cannot be read; the message says what is damaged and how to save the rest.
             StudyError: If there is no study.
         """
-        folder = Path(path).absolute()  # a training may change the working directory
+        folder = _folder_of(path)
         with explained(folder), contextlib.ExitStack() as undo:
             _require_usable(folder)
             if not (folder / DATABASE).exists():
@@ -363,6 +364,12 @@ class Study:
 
 def _paused(key: str) -> str:
     return f"{key} (paused)"
+
+
+def _folder_of(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgumentError(f"study is {path!r}: pass the path of a folder")
+    return Path(cast("str | os.PathLike[str]", path)).absolute()  # a training may change the working directory
 
 
 def _require_usable(folder: Path) -> None:

@@ -33,6 +33,10 @@ def as_rates(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...
         raise click.BadParameter(f"{', '.join(texts)} is not a list of numbers such as 1e-4,1e-3,1e-2") from error
 
 
+def as_switch(_ctx: click.Context, _param: click.Parameter, word: str) -> bool | str:
+    return {"on": True, "off": False}.get(word, word)
+
+
 def options(*options: Callable[..., Any]) -> Callable[[Any], Any]:
     def decorate(command: Any) -> Any:
         for option in reversed(options):
@@ -72,6 +76,14 @@ rate_range = options(
 )
 workers = click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings at a time, a process each."
+)
+vectorized = click.option(
+    "--vectorized",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    callback=as_switch,
+    help="Whether to train several rates, or seeds, in one program; auto where that pays.",
 )
 mode = click.option(
     "--mode", type=click.Choice(["min", "max"]), default="min", show_default=True, help="What is better."
@@ -172,7 +184,10 @@ def _same_search(settings: dict[str, Any], space: dict[str, str] | None) -> dict
     halving, stages = settings["halving"], settings["stages"]
     if len(stages) > 1 and stages[-1] in ([name] for stage in stages[:-1] for name in stage):
         stages = stages[:-1]  # where the learning rate is looked at again
-    own = {name: value for name, value in settings.items() if name not in ("cv", "folds")}
+    if settings.get("in_rounds"):
+        settings = settings | dict.fromkeys(("sampler", "num_trials"))
+        halving = None
+    own = {name: value for name, value in settings.items() if name not in ("cv", "folds", "in_rounds")}
     return own | {
         "space": described_space(settings["space"]) if space is None else space_of(space),
         "halving": None if halving is None else Halving(**halving),

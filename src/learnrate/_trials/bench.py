@@ -12,7 +12,7 @@ from learnrate._searching.space import did_you_mean
 from learnrate._trials.best import deciding
 from learnrate._trials.elsewhere import scratch
 from learnrate.engines.local import LocalEngine
-from learnrate.errors import UnknownMetricError
+from learnrate.errors import InvalidArgumentError, UnknownMetricError
 from learnrate.training import Event, EventKind
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class Bench:
         study: Remembers finished segments; None for no study.
         engine: Where segments are trained; None for this process.
         on_event: Receives every `Event` as it happens.
+
+    Raises:
+        InvalidArgumentError: The engine is none, or what is to receive events cannot be called.
     """
 
     def __init__(
@@ -53,13 +56,17 @@ class Bench:
         engine: Engine | None,
         on_event: Callable[[Event], None] | None,
     ) -> None:
+        if engine is not None and not hasattr(engine, "has_workers"):
+            raise InvalidArgumentError(f"engine is {engine!r}: pass learnrate.LocalEngine(…) or learnrate.RayEngine(…)")
+        if on_event is not None and not callable(on_event):
+            raise InvalidArgumentError(f"on_event is {on_event!r}: pass a function of one argument, an event")
         self.epochs = epochs
         self.schedule = schedule
         self.metric: str = metric
         self.mode: Mode = mode
         self.budget = budget
         self.study = study
-        self.engine = engine or LocalEngine()
+        self.engine: Engine = LocalEngine() if engine is None else engine
         self.warnings: list[str] = []
         self.spent: float = 0.0
         self._on_event = on_event

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -33,6 +32,7 @@ from learnrate.training import Engine, Event, EventKind, Row, Segment, Snapshot,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from learnrate.schedules import ScheduleMaker
@@ -486,4 +486,4 @@ def open_study(
 
     describe = getattr(problem, "describe", None)
     identity = {"steps_per_epoch": int(problem.steps_per_epoch)} | dict({} if describe is None else describe())
-    return Study.open(Path(path), verb=verb, settings=settings, identity=identity)
+    return Study.open(path, verb=verb, settings=settings, identity=identity)
