@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from learnrate.curves import Mode
 from learnrate.errors import InvalidArgumentError
@@ -86,6 +88,26 @@ def learning_rate_list(values: Any) -> list[float]:
         msg = f"learning_rates has {', '.join(f'{rate:g}' for rate in twice)} more than once: pass each rate once"
         raise InvalidArgumentError(msg)
     return sorted(rates)
+
+
+def step_rates(values: Any) -> npt.NDArray[np.float64]:
+    """Return the learning rates of a block of steps, one each, as an array."""
+    rates = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    if rates.ndim != 1 or not rates.size or not np.isfinite(rates).all() or (rates < 0).any():
+        msg = f"the learning rates are {values!r}: pass a one-dimensional array of finite numbers, 0 or more"
+        raise InvalidArgumentError(msg)
+    return rates
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean …?" where something known is close, else nothing.
+
+    Example:
+        >>> did_you_mean("widht", ["width", "depth"])
+        '; did you mean width?'
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def mode_name(value: Any) -> Mode:

@@ -145,7 +145,8 @@ class _WatchedClimbs(SeveralClimbs):
 
     def __init__(self, lab: Laboratory, seeds: Sequence[int]) -> None:
         super().__init__(lab, seeds)
-        self._watched = lab.problem = _Watched(lab.problem, lab.metric, lab.mode)
+        self._watched = _Watched(lab.problem, lab.metric, lab.mode)
+        lab.problem = cast("Trainable", self._watched)  # the members that it lacks are the problem's own
 
     def of_every_seed(self, learning_rates: Array) -> list[Climb]:
         return [self._watch(learning_rates, seed) for seed in self.seeds]
@@ -198,22 +199,14 @@ class _Watched:
     """A problem trained step by step, whose metric is kept after each: evaluated unless the step reports it."""
 
     def __init__(self, problem: Trainable, metric: str, mode: Mode) -> None:
-        self.steps_per_epoch = problem.steps_per_epoch
         self.values: list[float] = []
         self._problem = problem
         self._metric = metric
         self._sign = 1.0 if mode == "min" else -1.0
-        self.evaluate = problem.evaluate
-        self.snapshot = problem.snapshot
-        self.restore = problem.restore
-        self.save = problem.save
-        self.load = problem.load
 
-    def begin(self, learning_rate: float, epochs: float, seed: int) -> None:
-        """Begin as the problem does, if it does."""
-        begin = getattr(self._problem, "begin", None)
-        if begin is not None:
-            begin(learning_rate, epochs, seed)
+    def __getattr__(self, name: str) -> Any:
+        """Return the problem's own member."""
+        return getattr(self._problem, name)
 
     def train(self, learning_rates: Array) -> dict[str, Array]:
         """Train a step at a time; return the training losses."""
@@ -224,7 +217,7 @@ class _Watched:
         loss = float(report["loss"][0])
         value = math.nan
         if math.isfinite(loss):
-            value = report[self._metric][0] if self._metric in report else self.evaluate()[self._metric]
+            value = report[self._metric][0] if self._metric in report else self._problem.evaluate()[self._metric]
         self.values.append(self._sign * float(value))
         return loss
 

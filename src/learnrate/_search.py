@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from learnrate import _checks
-from learnrate._searching.folds import folds_of
+from learnrate._searching.folds import described, digest, folds_of
 from learnrate._searching.plan import Plan, planned
 from learnrate._searching.run import Run
 from learnrate._searching.space import Space
@@ -116,12 +116,16 @@ def search(
     if (cv is not None or scoring is not None) and data is None:
         raise InvalidArgumentError("cv and scoring need the samples: pass data=(x, y), and let build take train= and "
                                    "validation=")  # fmt: skip  # two lines are enough
+    if scoring is not None and metric != "val_loss":
+        raise InvalidArgumentError(
+            f"metric={metric!r} and scoring={scoring!r} were given: scoring decides, leave metric out"
+        )
     seed = _checks.seed_integer(seed)
-    folds = [None] if data is None else folds_of(data, 0.2 if cv is None else cv, seed)
+    folds = None if data is None else folds_of(data, 0.2 if cv is None else cv, seed)
     plan = planned(
         build,
         Space(space),
-        num_folds=None if data is None else len(folds),
+        num_folds=None if folds is None else len(folds),
         epochs=_checks.positive_integer("epochs", epochs),
         sampler=sampler,
         num_trials=num_trials,
@@ -134,10 +138,13 @@ def search(
         schedule=schedule,
         seed=seed,
     )
-    if learning_rate == "select" and (halving is not None or len(folds) > 1 or stages is not None):
+    num_folds = 1 if folds is None else len(folds)
+    if learning_rate == "select" and (halving is not None or num_folds > 1 or stages is not None):
         raise InvalidArgumentError('learning_rate="select" trains each candidate in its own way: leave halving, folds '
                                    "and stages out")  # fmt: skip  # two lines are enough
-    settings = plan.settings | {"cv": None if data is None else repr(cv), "scoring": scoring, "folds": len(folds)}
+    settings = plan.settings | {"cv": None, "scoring": scoring, "folds": num_folds}
+    if folds is not None:
+        settings |= {"cv": described(cv), "split": digest(folds)}
     started = time.perf_counter()
     with (
         _opened(study, settings, plan) as record,
@@ -147,12 +154,12 @@ def search(
             schedule=schedule,
             metric=plan.metric,
             mode=plan.mode,
-            folds=folds,
+            folds=folds or [None],
             scorer=None if scoring is None else _scorer(scoring),
             learning_rate=None if learning_rate is None or isinstance(learning_rate, str) else float(learning_rate),
             study=record,
             engine=engine,
-            budget=plan.cost_limit(len(folds)),
+            budget=plan.cost_limit(num_folds),
             on_event=on_event,
         ) as bench,
     ):
@@ -173,4 +180,4 @@ def _opened(
 ) -> contextlib.AbstractContextManager[Study | None]:
     if path is None:
         return contextlib.nullcontext()
-    return Study.open(path, verb="search", settings=settings, identity={"build": plan.build.name})
+    return Study.open(path, verb="search", settings=settings, identity={"build": plan.build.identity})

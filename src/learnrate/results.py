@@ -128,6 +128,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     which fraction of one) it was trained for; `horizon` the epochs over which its schedule ran: a complete trial with
     fewer epochs was stopped there by a rule. `reductions` are the epochs after which a rule lowered the rate. With
     cross-validation the curve is the mean of the folds', and `folds` each fold's metric where the mean is best.
+    `extra_epochs` were trained besides: by its own `select`, or again, since a function goes on from its beginning.
     """
 
     number: int
@@ -144,6 +145,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     diagnosis: Diagnosis | None = None
     reductions: list[float] = []
     folds: list[float] = []
+    extra_epochs: float = 0.0
 
     @property
     def learning_rate(self) -> float:

@@ -43,7 +43,7 @@ def to_csv(study: Study, path: Path) -> None:
     names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
     known = ["number", "state", "value", "standard_error", "epochs", "seconds", "seed"]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow([*known[:3], *names, *known[3:]])
         for one in trials:

@@ -187,7 +187,7 @@ def _same_search(settings: dict[str, Any], space: dict[str, str] | None) -> dict
     if settings.get("in_rounds"):
         settings = settings | dict.fromkeys(("sampler", "num_trials"))
         halving = None
-    own = {name: value for name, value in settings.items() if name not in ("cv", "folds", "in_rounds")}
+    own = {name: value for name, value in settings.items() if name not in ("cv", "folds", "in_rounds", "split")}
     return own | {
         "space": described_space(settings["space"]) if space is None else space_of(space),
         "halving": None if halving is None else Halving(**halving),

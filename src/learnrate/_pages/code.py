@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -121,7 +122,7 @@ def lines_for_values(result: Search, framework: str | None = None) -> str:
         msg = f"the search has no answer to write down: {result.verdict.message}; {result.verdict.advice}"
         raise InvalidArgumentError(msg)
     own = {name: value for name, value in (result.hyperparameters or {}).items() if name != "learning_rate"}
-    if all(name.isidentifier() for name in own):
+    if all(name.isidentifier() and not keyword.iskeyword(name) for name in own):
         lines = [f"{name} = {_literal(value)}" for name, value in own.items()]
     else:
         lines = ["hyperparameters = {", *(f"    {name!r}: {_literal(value)}," for name, value in own.items()), "}"]

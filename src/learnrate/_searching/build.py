@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from learnrate._searching.space import LEARNING_RATE, did_you_mean
+from learnrate._checks import did_you_mean
+from learnrate._names import identity_of, name_of
+from learnrate._searching.space import LEARNING_RATE
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 from learnrate.training import Trainable
 
@@ -49,7 +51,8 @@ class Builder:
                 f"build is {build!r}: pass a function of the hyperparameters that returns a Trainable"
             )
         self._build = build
-        self.name = getattr(build, "__qualname__", type(build).__qualname__)
+        self.name = name_of(build)
+        self.identity = identity_of(build)
         self.is_generator = inspect.isgeneratorfunction(build)
         try:
             parameters = list(inspect.signature(build).parameters.values())

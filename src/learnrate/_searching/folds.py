@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import numbers
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from learnrate._searching.space import plain
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def folds_of(data: Any, cv: Any, seed: int) -> list[Fold]:
     """Split samples into folds.
 
     Args:
-        data: `(x, y)`: x an array, a data frame, or several of one length in a list or a dictionary; y an array.
+        data: `(x, y)`: x an array, a data frame, or several of one length in a tuple or a dictionary; y an array.
         cv: How many folds (2 or more); or the fraction to hold out (below 1); or a splitter of scikit-learn; or pairs
             of places to learn from and to validate on.
         seed: Of the shuffling before the split.
@@ -56,6 +58,20 @@ def folds_of(data: Any, cv: Any, seed: int) -> list[Fold]:
     if length_of(x) != samples:
         raise InvalidArgumentError(f"data has {length_of(x)} samples and {samples} targets: pass one target a sample")
     return [Fold((take(x, a), take(y, a)), (take(x, b), take(y, b))) for a, b in _pairs(y, cv, seed)]
+
+
+def described(cv: Any) -> str:
+    """Return how samples are split, in words that are the same in every process."""
+    if cv is None or isinstance(cv, numbers.Real):
+        return repr(cv)
+    return str(plain(cv)) if hasattr(cv, "split") else type(cv).__name__
+
+
+def digest(folds: list[Fold]) -> str:
+    """Return a short word for the targets that each fold learns from and validates on."""
+    parts = [np.asarray(part[1]) for fold in folds for part in fold]
+    held = [str(one.tolist()).encode() if one.dtype.hasobject else one.tobytes() for one in parts]
+    return hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in held)).hexdigest()[:16]
 
 
 def _pairs(y: Any, cv: Any, seed: int) -> list[tuple[Places, Places]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
+from learnrate._checks import did_you_mean
 from learnrate._diagnosis.trends import best_by
-from learnrate._searching.space import did_you_mean
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import TrialState
 

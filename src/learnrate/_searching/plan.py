@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from learnrate import _checks
 from learnrate._searching.build import Builder
 from learnrate._searching.halving import Halving, halving_of
+from learnrate._searching.own_rates import COST
 from learnrate._searching.rounds import BUDGET, halving_in_rounds
 from learnrate._searching.samplers import SamplerName, check_sampler
 from learnrate._searching.space import LEARNING_RATE, Space
@@ -59,7 +60,12 @@ def planned(build: Callable[..., Any], space: Space, *, num_folds: int | None, *
     check_sampler(sampler, space)
     _checks.metric_name(asked["metric"])
     if budget is not None:
-        _checks.budget_number(budget)
+        least = COST if rate == "select" else float(num_folds or 1)
+        if _checks.budget_number(budget) < least:
+            why = "its own select" if rate == "select" else "one a fold"
+            raise InvalidArgumentError(
+                f"budget is {budget:g}, and one candidate takes {least:g} full trainings ({why}): pass at least that"
+            )
     if rate is not None and rate != "select":
         _checks.positive_number("learning_rate", rate)
     if rate is not None and LEARNING_RATE in space:
@@ -71,7 +77,7 @@ def planned(build: Callable[..., Any], space: Space, *, num_folds: int | None, *
     count = asked["num_trials"]
     count = None if count is None else _checks.positive_integer("num_trials", count)
     if sampler == "grid":
-        _require_whole_grid(space, count, budget, halving)
+        _require_whole_grid(space, count, None if budget is None else budget / (num_folds or 1), halving)
     if count is None:
         count = int(min(space.size, 10**6)) if sampler == "grid" or in_rounds or budget is not None else NUM_TRIALS
     stages = stages_of(asked["stages"], space, count, builder.defaults)

@@ -114,9 +114,9 @@ class Run:
     def _rounds(self, asked: _Asked) -> None:
         """Halve again and again, each time around the best so far, while the budget covers it."""
         plan, bench = self._plan, self._bench
-        budget = plan.cost_limit(len(bench.folds)) or BUDGET
+        budget = BUDGET * len(bench.folds) if plan.budget is None else plan.budget
         most = min(plan.num_trials, round(budget * plan.epochs))  # each costs an epoch at least
-        halving = plan.halving or halving_in_rounds(plan.epochs)
+        halving = halving_in_rounds(plan.epochs)
         while True:
             begun = len(self._values)
             unspent = (budget - bench.spent) / len(bench.folds)

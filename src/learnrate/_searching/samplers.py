@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, ge
 
 import numpy as np
 
+from learnrate._checks import did_you_mean
 from learnrate._searching.around import around
-from learnrate._searching.space import Choice, did_you_mean
+from learnrate._searching.space import Choice
 from learnrate.errors import InvalidArgumentError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from learnrate.curves import Mode
 
 SamplerName = Literal["tpe", "gp", "random", "qmc", "grid", "around"]
+UNTOLD: tuple[SamplerName, ...] = ("random", "qmc", "grid")
+"""These propose whatever the trials before have come to."""
 Point = dict[str, Any]
 Key = tuple[float, ...]
 _T = TypeVar("_T")
@@ -126,7 +129,7 @@ class Sampler:
 
     def _breaks(self, point: Point, told: Sequence[Told]) -> bool:
         """Return whether, seen along some parameter, all that was tried closest to a point broke."""
-        if len(told) < STARTUP or self._name in ("random", "qmc"):  # these learn from nothing
+        if len(told) < STARTUP or self._name in UNTOLD:
             return False
         broke = self._broke.all_of(told)
         if np.count_nonzero(broke) < CLOSEST:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import numbers
@@ -469,14 +468,3 @@ def plain(value: Any) -> Any:
         return {str(key): plain(one) for key, one in cast("Mapping[Any, Any]", value).items()}
     text = repr(value)
     return text if " at 0x" not in text else getattr(value, "__qualname__", type(value).__qualname__)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean …?" where something known is close, else nothing.
-
-    Example:
-        >>> did_you_mean("widht", ["width", "depth"])
-        '; did you mean width?'
-    """
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any, cast
 
-from learnrate._searching.space import did_you_mean
+from learnrate._checks import did_you_mean
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

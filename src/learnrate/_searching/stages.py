@@ -6,7 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from learnrate._searching.space import LEARNING_RATE, Space, Uniform, did_you_mean
+from learnrate._checks import did_you_mean
+from learnrate._searching.space import LEARNING_RATE, Space, Uniform
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ def conclude(
     bowl = None if winner is None else fit_response(lab, policy, winner)
     best = None if winner is None else winner.curve.best(lab.metric, lab.mode)
     good = None if bowl is None else bowl.good()
+    weights = None if winner is None else lab.best_weights(winner)  # before the warnings are read: it may add one
     return Recommendation(
         learning_rate=None if winner is None else winner.learning_rate,
         interval=None
@@ -61,7 +62,7 @@ def conclude(
         warnings=lab.warnings + _cut_short(lab, winner) + _nothing_faster(lab, winner),
         settings=settings,
         vectorized=None if lab.together is None else lab.together.why,
-        best=None if winner is None else lab.best_weights(winner),
+        best=weights,
     )
 
 

@@ -400,9 +400,6 @@ class Policy:
     def _inside(self, x: float) -> bool:
         return self.low - 1e-9 <= x <= self.high + 1e-9
 
-    def _cost_of(self, fraction: float) -> float:
-        return self.lab.training_cost(0, self.lab.steps(fraction))
-
     def _made(self, x: float) -> int:
         known = self._trials.get(x)
         return 0 if known is None else self.lab.steps_of(known)

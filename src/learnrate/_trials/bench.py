@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from learnrate._checks import did_you_mean
 from learnrate._diagnose import diagnose
-from learnrate._searching.space import did_you_mean
 from learnrate._trials.best import deciding
 from learnrate._trials.elsewhere import scratch
 from learnrate.engines.local import LocalEngine

@@ -25,7 +25,7 @@ from learnrate.results import Trial, TrialState
 from learnrate.training import Engine, Event, EventKind, Row, Segment, Trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from learnrate._searching.build import Builder, Candidate
@@ -156,7 +156,7 @@ class Candidates(Bench):
         while not self._ended and self._jobs and self._elsewhere is not None:
             for work, ended in self._elsewhere.ended():
                 job, place = self._owners.pop(work.key)
-                job.parts[place] = self._part(work, ended, job)
+                job.parts[place] = self._part(work, ended)
                 if len(job.parts) == len(self.folds):
                     self._together(job)
                     break
@@ -167,7 +167,7 @@ class Candidates(Bench):
         key = _whole(candidate.number)
         known = None if self.study is None else self.study.recall(key)
         if known is not None:
-            trial, cost = known, float(known.hyperparameters[COST])
+            trial = known
         else:
             start = self._running(candidate, "select", None)
             if self.study is not None:
@@ -179,16 +179,14 @@ class Candidates(Bench):
             except _NOT_THE_TRIALS_OWN:
                 raise
             except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the search goes on
-                trial, cost = msgspec.structs.replace(start, state=TrialState.FAILED, error=_words(error)), 0.0
+                trial = msgspec.structs.replace(start, state=TrialState.FAILED, error=_words(error))
             else:
+                trial = msgspec.structs.replace(trial, extra_epochs=cost * self.epochs - trial.epochs)
                 if weights is not None:
                     self._adopt(trial, problem, weights)
-            kept = dict(trial.hyperparameters) | {COST: cost}
             if self.study is not None:
-                self.study.finish(key, msgspec.structs.replace(trial, hyperparameters=kept))
-        own = {name: value for name, value in trial.hyperparameters.items() if name != COST}
-        trial = msgspec.structs.replace(trial, hyperparameters=own)
-        self._note(trial, cost)
+                self.study.finish(key, trial)
+        self._note(trial, _epochs_of([trial]) / self.epochs)
         return trial
 
     def prune(self, number: int) -> None:
@@ -251,23 +249,21 @@ class Candidates(Bench):
             best=work.best,
             keeps_best=len(self.folds) == 1,
             keeps_end=job.until < self.epochs,
+            folder=self._scratch if self.study is None else self.study.folder,
         )
 
     def _workers(self) -> Elsewhere:
         """Return who trains: the engine's workers, or this process; they begin when they are first needed."""
         if self._elsewhere is None:
-            folder = self.scratch()
             here = not self.engine.has_workers
-            workers = Here(folder, checkpoints=self.study is not None) if here else self.opened(folder)
+            workers = Here(self._scratch, checkpoints=self.study is not None) if here else self.opened(self._scratch)
             self._elsewhere = Elsewhere(workers)
         return self._elsewhere
 
-    def _part(self, work: Work, ended: Ended, job: _Job) -> Trial:
+    def _part(self, work: Work, ended: Ended) -> Trial:
         """Return one fold's trial at its end."""
         if isinstance(ended.error, _NOT_THE_TRIALS_OWN):
             raise ended.error
-        if work.replays:  # a function is replayed from its first epoch
-            self._spend(job.candidate.number, work.segment.first_step / self.epochs)
         error = ended.lost if ended.error is None else _words(ended.error)
         return work.ended(diverged=ended.diverged, error=error)
 
@@ -282,14 +278,14 @@ class Candidates(Bench):
         number = trial.number
         del self._jobs[number]
         self._parts[number] = [parts[place] for place in sorted(parts)]
-        before = 0.0 if job.before is None else sum(one.epochs for one in job.before)
         if trial.state is TrialState.FAILED:
             trial = msgspec.structs.replace(trial, value=None)
-        self._note(trial, (sum(one.epochs for one in parts.values()) - before) / self.epochs)
+        self._note(trial, (_epochs_of(parts.values()) - _epochs_of(job.before or [])) / self.epochs)
 
     def _note(self, trial: Trial, cost: float) -> None:
         """Take note of a trial that has ended for now."""
-        self._spend(trial.number, cost)
+        self.spent += cost
+        self._costs[trial.number] = self._costs.get(trial.number, 0.0) + cost
         self.trials[trial.number] = trial
         if trial.state is TrialState.COMPLETE:
             self.choose_metric(trial.curve.metrics)
@@ -298,10 +294,6 @@ class Candidates(Bench):
             self._keep_weights(trial)
         self.tell(EventKind.TRIAL_FINISHED, trial)
         self._ended.append(trial)
-
-    def _spend(self, number: int, cost: float) -> None:
-        self.spent += cost
-        self._costs[number] = self._costs.get(number, 0.0) + cost
 
     def _keep_weights(self, trial: Trial) -> None:
         """Keep the weights of the best epoch where the trial leads, the earliest of equals; drop all others."""
@@ -361,9 +353,6 @@ class Candidates(Bench):
             stage=stage,
         )
 
-
-COST = "cost of its select"
-"""What a study writes beside the hyperparameters of a candidate that had a `select` of its own."""
 
 _NOT_THE_TRIALS_OWN = (UnknownMetricError, StudyError, SharedProblemError)
 
@@ -441,6 +430,11 @@ def _whole(number: int) -> str:
     return f"search/{number}/whole"
 
 
+def _epochs_of(trials: Iterable[Trial]) -> float:
+    """Return how many epochs were trained for these trials."""
+    return sum(one.epochs + one.extra_epochs for one in trials)
+
+
 def _words(error: BaseException) -> str:
     """Return an error with the place where it happened, in another process too."""
     notes: list[str] = getattr(error, "__notes__", [])
@@ -465,6 +459,7 @@ def _mean_of(parts: list[Trial], bench: Bench) -> Trial:
         value=None if best is None else best.value,
         folds=[] if row is None else [float(one.curve.values(name)[row]) for one in parts],
         epochs=min(one.epochs for one in parts),
+        extra_epochs=sum(one.extra_epochs for one in parts),
         seconds=sum(one.seconds for one in parts),
         error=next((one.error for one in parts if one.error), None),
     )

@@ -243,13 +243,10 @@ class Laboratory(Bench):
         )
 
     def best_weights(self, trial: Trial) -> Snapshot | None:
-        """Return the weights of a trial's best epoch; drop those of every other."""
-        best = trial.curve.best(self.deciding(trial.curve.metrics), self.mode)
-        if best is None or not self._has_weights:
-            return None
-        place = (trial.number, self.step_at(best.epoch))
-        weights = self.shelf.get(*place)
-        self.shelf.keep_only(place)
+        """Return the weights that a trial ends with, as `weights` does; drop those of every other."""
+        weights, step = self.weights(trial), self.step_of_weights(trial)
+        if weights is not None and step is not None:
+            self.shelf.keep_only((trial.number, step))
         return weights
 
     def weights(self, trial: Trial) -> Snapshot | None:

@@ -42,7 +42,7 @@ class Task(NamedTuple):
         best: The best value before the segment.
         keeps_best: Whether the weights of the best epoch are wanted.
         keeps_end: Whether the training may go on after the segment.
-        folder: The study's folder, where commands keep their outputs.
+        folder: Where commands keep their outputs: the study's folder, where there is one.
     """
 
     key: str

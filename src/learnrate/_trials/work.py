@@ -148,7 +148,7 @@ class Work:
         return value is not None and not math.isfinite(value)
 
     def began(self, report: Began) -> None:
-        """Take note of the rate that a training elsewhere begins at."""
+        """Take note of the rate that a training elsewhere begins at, and whether its first epochs are trained again."""
         self.replays = report.replays
         if report.learning_rate is not None:
             self._hyperparameters["learning_rate"] = report.learning_rate
@@ -212,6 +212,7 @@ class Work:
     def trial(self, state: TrialState, error: str | None = None) -> Trial:
         """The trial as it stands."""
         lab, segment = self._lab, self.segment
+        replayed = segment.first_step / lab.steps_per_epoch if self.replays else 0.0
         return Trial(
             number=segment.trial,
             hyperparameters=dict(self._hyperparameters),
@@ -224,6 +225,7 @@ class Work:
             horizon=segment.total_steps / lab.steps_per_epoch,
             stage=segment.stage,
             error=error,
+            extra_epochs=replayed + (0.0 if self.before is None else self.before.extra_epochs),
         )
 
 

@@ -11,7 +11,7 @@ import msgspec
 from learnrate._sweep import best_trial
 from learnrate._watching.lines import described
 from learnrate.errors import StudyDamagedError
-from learnrate.results import RangeTest, Recommendation, Search, Sweep
+from learnrate.results import RangeTest, Recommendation, Search, Sweep, TrialState
 
 if TYPE_CHECKING:
     from learnrate.results import Trial
@@ -63,15 +63,23 @@ def standing_of(study: Study) -> Standing:
     return Standing(
         verb=study.verb,
         finished=study.result() is not None,
-        trials=dict(Counter(trial.state.value for trial in trials)),
+        trials=dict(Counter(_state(it, settings, result) for it in getattr(result, "trials", trials))),
         learning_rate=None if best is None else _known(best.learning_rate),
         value=None if best is None or isinstance(best, RangeTest) else best.value,
         metric=settings.get("metric", "loss"),
-        spent=done / settings.get("epochs", 1) if result is None else result.cost,
+        spent=done * settings.get("folds", 1) / settings.get("epochs", 1) if result is None else result.cost,
         budget=settings.get("budget"),
         at_work=study.holder(),
         best_so_far=best_so_far(trials, settings),
     )
+
+
+def _state(trial: Trial, settings: dict[str, Any], result: Result | None) -> str:
+    """Say how a trial stands: one that was left before its last epoch may still go on, until there is a result."""
+    is_short = trial.epochs < settings.get("epochs", 0) and not settings.get("stopping")
+    if trial.state is not TrialState.COMPLETE or not is_short:
+        return trial.state.value
+    return "paused" if result is None else "left early"
 
 
 def _known(number: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import shlex
 import string
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,9 @@ def command_builder(command: Sequence[str], *, rated: bool, **options: Any) -> C
         return _Filled([_filled(word, own) for word in command], **options | filled)
 
     own_names = [name for name in names if name not in PLACEHOLDERS]
+    reserved = next((name for name in own_names if keyword.iskeyword(name)), None)
+    if reserved is not None:
+        raise InvalidArgumentError(f"{{{reserved}}} is a word of Python's own: write {{{reserved}_}}, in the space too")
     build(**dict.fromkeys(own_names, 0))  # which refuses what cannot be run before anything is
     parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in own_names]
     build.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]  # what inspect reads

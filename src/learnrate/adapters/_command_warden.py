@@ -19,5 +19,5 @@ if __name__ == "__main__":
         else:
             groups.discard(-group)
     for group in groups:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)

@@ -73,12 +73,6 @@ def takes_learning_rate(function: Callable[..., Any]) -> bool:
         return False
 
 
-def name_of(function: Any) -> str:
-    """Return what a function is called in messages."""
-    inner = function.func if isinstance(function, functools.partial) else function
-    return getattr(inner, "__qualname__", type(inner).__qualname__)
-
-
 def shown(value: Any) -> str:
     """Return a value as messages show it: in short."""
     text = repr(value)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 import json
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 
+from learnrate._names import name_of
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 
 if TYPE_CHECKING:
@@ -186,31 +185,9 @@ def check_stack(update: Callable[..., Any], carries: Any, batch: Any, key: Any) 
         raise UnsupportedProblemError(f"JAX cannot batch its training step: {line}") from error
 
 
-def checked_rates(learning_rates: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return learning rates as an array.
-
-    Raises:
-        InvalidArgumentError: There are none, or one is negative or not finite.
-    """
-    rates = np.atleast_1d(np.asarray(learning_rates, dtype=np.float64))
-    if rates.ndim != 1 or not rates.size or not np.isfinite(rates).all() or (rates < 0).any():
-        raise InvalidArgumentError(
-            f"the learning rates are {learning_rates!r}; give a one-dimensional array of finite numbers, 0 or more."
-        )
-    return rates
-
-
 def named(tree: Any) -> list[tuple[str, Any]]:
     """Return the leaves of a pytree by their path."""
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
-
-
-def name_of(function: Any) -> str:
-    """Return what a function is called, with the settings that a partial gives it."""
-    if isinstance(function, functools.partial):
-        settings = [*map(repr, function.args), *(f"{key}={value!r}" for key, value in function.keywords.items())]
-        return f"{name_of(function.func)}({', '.join(settings)})"
-    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def shapes_digest(tree: Any) -> str:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from learnrate.adapters._keras_data import Samples, class_weighted, packed, to_numpy
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
@@ -163,20 +162,6 @@ def split(parts: tuple[Any, Any, Any], validation_split: float) -> tuple[tuple[A
 def samples(parts: tuple[Any, Any, Any], batch_size: int, *, shuffle: bool) -> Samples:
     """Return arrays as a source of batches."""
     return Samples(packed(*parts), batch_size, shuffle=shuffle)
-
-
-def checked_rates(learning_rates: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return learning rates as an array.
-
-    Raises:
-        InvalidArgumentError: There are none, or one is negative or not finite.
-    """
-    rates = np.atleast_1d(np.asarray(learning_rates, dtype=np.float64))
-    if rates.ndim != 1 or not rates.size or not np.isfinite(rates).all() or (rates < 0).any():
-        raise InvalidArgumentError(
-            f"the learning rates are {learning_rates!r}; give a one-dimensional array of finite numbers, 0 or more."
-        )
-    return rates
 
 
 def describe(model: Any, source: Source, validation: Source | None) -> dict[str, str | int | float]:

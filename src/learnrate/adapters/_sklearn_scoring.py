@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from learnrate._checks import did_you_mean
 from learnrate._searching.folds import classes_of, length_of, take
-from learnrate._searching.space import did_you_mean
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 
 if TYPE_CHECKING:

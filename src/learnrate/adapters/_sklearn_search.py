@@ -17,8 +17,9 @@ from sklearn.model_selection._search import BaseSearchCV  # the base that scikit
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from learnrate._searching.samplers import STARTUP, Sampler, SamplerName, Told
-from learnrate._searching.space import Space, did_you_mean
+from learnrate._checks import did_you_mean
+from learnrate._searching.samplers import STARTUP, UNTOLD, Sampler, SamplerName, Told
+from learnrate._searching.space import Space
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class SearchCV(BaseSearchCV):
         estimator: Any estimator, a pipeline among them.
         space: Parameters and their values: lists, frozen distributions of scipy.stats, or `learnrate.log_uniform`,
             `uniform`, `integers`, `choice`; or a list of such dictionaries, which share the points.
-        sampler: "tpe", "gp" (needs PyTorch), "random", "qmc" or "grid"; see `learnrate.search`.
+        sampler: "tpe", "gp" (needs PyTorch), "around", "random", "qmc" or "grid"; see `learnrate.search`.
         n_iter: How many points to try; all of a grid, else 10, where it is None; never more than there are.
         scoring: As in `GridSearchCV`. Of several metrics the one that `refit` names is searched by, else the first.
         n_jobs: As in `GridSearchCV`.
@@ -152,7 +153,7 @@ class SearchCV(BaseSearchCV):
         return [score if math.isfinite(score) else None for score in scores]
 
     def _batch_size(self, done: int, count: int) -> int:
-        if self.sampler not in ("tpe", "gp"):
+        if self.sampler in UNTOLD:
             return count - done
         if done < STARTUP:
             return min(STARTUP, count) - done

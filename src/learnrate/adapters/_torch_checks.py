@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from typing import Any
 
 import torch
@@ -110,25 +109,3 @@ def autocast_dtype(autocast: Any) -> torch.dtype | None:
     if autocast not in known:
         raise InvalidArgumentError(f'autocast is {autocast!r}; give "float16", "bfloat16", or None for full precision.')
     return known[autocast]
-
-
-def positive_int(name: str, value: Any) -> int:
-    """Return a whole number of at least 1.
-
-    Raises:
-        InvalidArgumentError: It is something else.
-    """
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 1:
-        raise InvalidArgumentError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
-    return value.__index__()
-
-
-def positive(name: str, value: Any) -> float:
-    """Return a finite number above 0.
-
-    Raises:
-        InvalidArgumentError: It is something else.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InvalidArgumentError(f"{name} is {value!r}; it must be a finite number above 0.")
-    return float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -161,11 +162,13 @@ class CommandTrainable(FunctionTrainable):
         if self._folder is None and self._temporary is None:
             self._temporary = Path(tempfile.mkdtemp(prefix="learnrate-"))
         parent = (self._folder or self._temporary or Path()) / OUTPUTS
-        parent.mkdir(exist_ok=True)
-        trial = max((int(each.name) for each in parent.iterdir() if each.name.isdecimal()), default=-1) + 1
-        out = parent / f"{trial:04d}"
-        out.mkdir()
-        return trial, out.absolute()
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            trial = max((int(each.name) for each in parent.iterdir() if each.name.isdecimal()), default=-1) + 1
+            out = parent / f"{trial:04d}"
+            with contextlib.suppress(FileExistsError):  # another worker has just taken it
+                out.mkdir()
+                return trial, out.absolute()
 
     def _require_a_log_of_its_own(self) -> None:
         if self._log is None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from learnrate._names import identity_of, name_of
 from learnrate.adapters._function_calls import (
     is_generator_function,
-    name_of,
     passed_arguments,
     shown,
     takes_learning_rate,
@@ -192,7 +192,7 @@ class FunctionTrainable:
 
     def describe(self) -> dict[str, str | int | float]:
         """Return what makes this problem this problem: the function's name."""
-        return {"function": self._name}
+        return {"function": identity_of(self._function)}
 
     @property
     def _told_once(self) -> str:

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from learnrate._checks import positive_number, seed_integer
+from learnrate._checks import positive_number, seed_integer, step_rates
+from learnrate._names import identity_of
 from learnrate.adapters import _jax_checks as checks
 from learnrate.adapters._jax_data import Batches, Tree, read_data
 from learnrate.adapters._jax_stack import CompiledStack
@@ -178,8 +179,8 @@ class JaxTrainable:
         """Return what makes this problem this problem: names, shapes and settings, but no weights and no rate."""
         return {
             "kind": "jax",
-            "loss": checks.name_of(self._loss_fn),
-            "optimizer": checks.name_of(self._make_optimizer),
+            "loss": identity_of(self._loss_fn),
+            "optimizer": identity_of(self._make_optimizer),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(self._params)),
             "shapes": checks.shapes_digest((self._params, self._opt_state, self._state)),
             "key": checks.key_words(self._key),
@@ -195,7 +196,7 @@ class JaxTrainable:
         Raises:
             InvalidArgumentError: A rate is negative or not finite, or the data has changed.
         """
-        rates = checks.checked_rates(learning_rates)
+        rates = step_rates(learning_rates)
         carry, report = self._trained(self._train_block, (self._params, self._opt_state, self._state), rates)
         self._params, self._opt_state, self._state = carry
         return report

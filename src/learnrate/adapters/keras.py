@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from learnrate._checks import positive_integer, seed_integer
+from learnrate._checks import positive_integer, seed_integer, step_rates
 from learnrate.adapters import _keras_checks as checks
 from learnrate.adapters._keras_data import Place, Samples
 from learnrate.adapters._keras_loops import assign, device_in_use, loop_for, values_of
@@ -195,7 +195,7 @@ class KerasTrainable:
             InvalidArgumentError: A rate is negative or not finite, or the data gives no batch.
             UnsupportedProblemError: The model's `train_step` reports no loss.
         """
-        rates = checks.checked_rates(learning_rates)
+        rates = step_rates(learning_rates)
         pieces, place = self._source.take(self._place, len(rates))
         with self._generators.own():
             report = self._loop.train(pieces, rates)

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from learnrate._checks import step_rates
 from learnrate.adapters import _sklearn_checks as checks
 from learnrate.adapters._sklearn_models import model_of
 from learnrate.adapters._sklearn_search import SearchCV
-from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,12 +164,7 @@ class SklearnTrainable:
         Raises:
             InvalidArgumentError: A rate is negative or not finite.
         """
-        rates = np.atleast_1d(np.asarray(learning_rates, dtype=np.float64))
-        if rates.ndim != 1 or not np.isfinite(rates).all() or (rates < 0).any():
-            msg = (
-                f"the learning rates are {learning_rates!r}: pass a one-dimensional array of finite numbers, 0 or more"
-            )
-            raise InvalidArgumentError(msg)
+        rates = step_rates(learning_rates)
         with np.errstate(all="ignore"):
             return {"loss": np.array([self._update(float(rate)) for rate in rates])}
 

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from learnrate._checks import positive_integer, positive_number, step_rates
+from learnrate._names import identity_of
 from learnrate.adapters import _torch_checks as checks
 from learnrate.adapters._torch_data import (
     END,
@@ -39,6 +41,7 @@ from learnrate.adapters._torch_data import (
     fresh,
     length_of,
     num_samples,
+    planned_batches,
     samples_per_batch,
 )
 from learnrate.adapters._torch_random import Randomness
@@ -147,8 +150,8 @@ class TorchTrainable:
         self._work = Work(model, self.device, loss_fn, training_step, dtype)
         self._meter = Meter(metrics, custom=training_step is not None, device=self.device)
         self._rates = Rates(optimizer)
-        self._accumulate = checks.positive_int("accumulate", accumulate)
-        self._clip_norm = None if clip_norm is None else checks.positive("clip_norm", clip_norm)
+        self._accumulate = positive_integer("accumulate", accumulate)
+        self._clip_norm = None if clip_norm is None else positive_number("clip_norm", clip_norm)
         self._scaler = torch.amp.GradScaler(self.device.type) if dtype is torch.float16 else None
         self._state = State(model, optimizer)
         self._parameters = list(self._state.parameters.values())
@@ -160,7 +163,7 @@ class TorchTrainable:
         self._trained = self._stacks = self._stacks_seeds = False
         self._evaluation_steps: float | None = None
         self._settings = {
-            "loss": _name_of(training_step if loss_fn is None else loss_fn),
+            "loss": identity_of(training_step if loss_fn is None else loss_fn),
             "accumulate": self._accumulate,
             "clip_norm": str(self._clip_norm),
             "autocast": str(dtype),
@@ -168,7 +171,7 @@ class TorchTrainable:
 
     def _epoch_length(self, steps_per_epoch: int | None) -> int:
         if steps_per_epoch is not None:
-            return checks.positive_int("steps_per_epoch", steps_per_epoch)
+            return positive_integer("steps_per_epoch", steps_per_epoch)
         if self._stream.length is None:
             raise InvalidArgumentError(
                 f"train_data, a {type(self.train_data).__name__}, does not know how many batches it has; "
@@ -237,7 +240,7 @@ class TorchTrainable:
             InvalidArgumentError: A rate is negative or not finite, or the data gives no batch.
             UnsupportedProblemError: The loss is not one number, or carries no gradient.
         """
-        rates = _checked_rates(learning_rates)
+        rates = step_rates(learning_rates)
         losses: list[Tensor] = []
         metrics: dict[str, list[Any]] = {}
         self._state.set_modes(self._training_modes)
@@ -260,8 +263,7 @@ class TorchTrainable:
         self._forget_gradients()
         if self._meter.wanted:
             self._meter.reset()
-        remaining = self._stream.remaining or self._stream.length or self._accumulate
-        planned = min(self._accumulate, remaining)
+        planned = planned_batches(self._stream, self._accumulate)
         total: Tensor | None = None
         taken = 0
         for _ in range(planned):
@@ -503,15 +505,6 @@ class TorchTrainable:
             raise
 
 
-def _checked_rates(learning_rates: npt.ArrayLike) -> FloatArray:
-    rates = np.atleast_1d(np.asarray(learning_rates, dtype=np.float64))
-    if rates.ndim != 1 or not np.isfinite(rates).all() or (rates < 0).any():
-        raise InvalidArgumentError(
-            f"the learning rates are {learning_rates!r}; give a one-dimensional array of finite numbers, 0 or more."
-        )
-    return rates
-
-
 def _padded(values: FloatArray, length: int) -> FloatArray:
     return np.concatenate([values, np.full(length - len(values), np.nan)]) if len(values) < length else values
 
@@ -520,10 +513,6 @@ def _places(model: nn.Module, *data: Any) -> list[Any]:
     """List the objects in which generators are looked for."""
     parts = ("dataset", "sampler", "batch_sampler", "collate_fn", "generator")
     return [*model.modules(), *data, *(getattr(it, part, None) for it in data for part in parts)]
-
-
-def _name_of(function: Any) -> str:
-    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _digest(things: Any) -> str:

@@ -217,10 +217,12 @@ class _Worker:
         stream = self._popen.stdout
         if stream is None:
             return
-        with stream, contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
-            while True:
-                inbox.put(_Mail(self, receive(stream)))
-        inbox.put(_Mail(self, None))
+        try:
+            with stream, contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
+                while True:
+                    inbox.put(_Mail(self, receive(stream)))
+        finally:  # whatever a report could not be read for, nobody waits for more
+            inbox.put(_Mail(self, None))
 
 
 def _environment(num_workers: int, gpu: str | None) -> dict[str, str]:
