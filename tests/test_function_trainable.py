@@ -15,7 +15,7 @@ from learnrate._select import select
 from learnrate._sweep import sweep
 from learnrate.adapters import function
 from learnrate.adapters.function import FunctionTrainable
-from learnrate.errors import InvalidArgumentError, UnknownMetricError, UnsupportedProblemError
+from learnrate.errors import InvalidArgumentError, StudyMismatchError, UnknownMetricError, UnsupportedProblemError
 from learnrate.results import Trial, TrialState, Verdict
 from learnrate.training import require_trainable
 
@@ -421,3 +421,13 @@ def test_a_schedule_is_passed_where_it_is_declared_and_only_a_constant_one_is_ta
     for verb in (functools.partial(select, Diary().train), functools.partial(sweep, Diary().train, [0.1])):
         with pytest.raises(InvalidArgumentError, match="give it a parameter `schedule`"):
             verb(epochs=4, schedule=schedules.cosine)
+
+
+def test_a_study_tells_partials_of_one_function_apart(tmp_path):
+    def train(learning_rate, width):
+        return {"val_loss": (learning_rate - 0.1) ** 2 + width}
+
+    for _ in range(2):
+        sweep(functools.partial(train, width=1), [0.1, 0.2], epochs=1, study=tmp_path / "study")
+    with pytest.raises(StudyMismatchError, match=r"width=1\).*width=2\)"):
+        sweep(functools.partial(train, width=2), [0.1, 0.2], epochs=1, study=tmp_path / "study")

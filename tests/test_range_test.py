@@ -162,6 +162,18 @@ def test_a_metric_to_be_raised_gives_what_its_negative_to_be_lowered_gives():
     np.testing.assert_array_equal(up.smoothed, -down.smoothed)
 
 
+@pytest.mark.parametrize("metric", ["loss", "val_loss"])
+def test_the_problem_is_closed_whatever_is_watched(metric):
+    closed = []
+
+    class Closing(QuadraticTrainable):
+        def close(self):
+            closed.append(True)
+
+    range_test(Closing(), metric=metric)
+    assert closed == [True]
+
+
 def test_a_metric_that_training_reports_is_not_evaluated():
     problem = Counting()
     range_test(problem, metric="accuracy", mode="max")

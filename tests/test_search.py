@@ -180,18 +180,67 @@ def test_halving_does_not_drop_a_small_learning_rate_for_being_slow_early():
     assert halved.learning_rate == full.learning_rate
 
 
-def test_halving_is_charged_for_a_function_that_has_to_be_replayed():
-    def train(learning_rate, epochs):
-        weight = 1.0
-        for _ in range(epochs):
-            weight -= learning_rate * weight
-            yield {"val_loss": weight**2}
+def trains(learning_rate, epochs):
+    weight = 1.0
+    for _ in range(epochs):
+        weight -= learning_rate * weight
+        yield {"val_loss": weight**2, "rate": learning_rate}
 
-    result = search(
-        train, {"learning_rate": log_uniform(1e-3, 1.5)}, epochs=9, num_trials=6, halving=Halving(min_epochs=3)
-    )
+
+def test_halving_is_charged_for_a_function_that_has_to_be_replayed():
+    space = {"learning_rate": log_uniform(1e-3, 1.5)}
+    result = search(trains, space, epochs=9, num_trials=6, halving=Halving(min_epochs=3))
     assert result.cost == pytest.approx((6 * 3 + 2 * (3 + 6)) / 9)
     assert result.value < 0.1
+    for budget in (2.0, 3.5):
+        assert search(trains, space, epochs=20, halving=Halving(factor=2), budget=budget).cost <= budget + 1e-9
+
+
+@pytest.mark.parametrize("settings", [{"budget": 4.0}, {"num_trials": 9, "halving": "successive"}])
+def test_a_finished_search_over_a_function_is_recalled_as_it_was(settings, tmp_path):
+    asked = {"epochs": 9, "study": tmp_path / "study", **settings}
+    first, again = (search(trains, {"learning_rate": log_uniform(1e-3, 1.5)}, **asked) for _ in range(2))
+    assert timeless(first) == timeless(again)
+
+
+@pytest.mark.parametrize("stages", ["auto", [["noise"], ["learning_rate"]]])
+def test_stages_with_halving_keep_the_budget(stages):
+    for halving, budget in (("hyperband", 6), ("successive", 5)):
+        assert search(build, SPACE, epochs=20, halving=halving, budget=budget, stages=stages).cost <= budget + 1e-9
+
+
+def test_a_rate_for_all_candidates_reaches_a_function_that_trains_by_itself():
+    def decaying(decay, learning_rate, epochs):
+        yield from trains(learning_rate * decay, epochs)
+
+    result = search(decaying, {"decay": [1.0, 0.5]}, epochs=2, num_trials=2, learning_rate=0.7)
+    assert sorted(trial.curve.values("rate")[0] for trial in result.trials) == [0.35, 0.7]
+    assert result.learning_rate == 0.7
+
+
+def test_a_number_is_no_model_that_was_built_before():
+    space = {"learning_rate": uniform(0.01, 1.0)}
+    result = search(lambda learning_rate: math.nan if learning_rate > 0.3 else 1, space, epochs=1, num_trials=8)
+    assert {trial.state for trial in result.trials} == {TrialState.DIVERGED, TrialState.COMPLETE}
+    assert result.value == 1.0
+
+
+def test_a_study_knows_whole_numbers_and_nan_among_floats_again(tmp_path):
+    space = {"learning_rate": [0.1, 0.2, 1], "weight": [math.nan, 1.0, 2]}
+
+    def weighted(weight):
+        return build(0.0 if math.isnan(weight) else 0.1)
+
+    asked = {"epochs": 2, "num_trials": 6, "sampler": "random", "study": tmp_path / "study"}
+    first, again = (search(weighted, space, **asked) for _ in range(2))
+    assert timeless(first) == timeless(again)
+
+
+def test_what_trains_by_itself_cannot_have_its_rate_selected():
+    with pytest.raises(InvalidArgumentError, match="trains by itself"):
+        search(trains, {"extra": [1]}, epochs=2, learning_rate="select")
+    with pytest.raises(UnsupportedProblemError, match="trains by itself"):
+        search(lambda noise: noise, {"noise": [0.1, 0.2]}, epochs=2, num_trials=2, learning_rate="select")
 
 
 def test_stages_tune_the_learning_rate_first_and_look_at_it_again():
@@ -349,6 +398,12 @@ def test_build_is_passed_only_what_it_asks_for():
         ({"noise": []}, "no values"),
         ({"noise": [0.1, 0.1]}, "more than once"),
         ({"seed": [1, 2]}, "itself passes"),
+        ({"learning_rate": ["a", 0.1]}, "a learning rate of the space is 'a'"),
+        ({"learning_rate": [None, 0.1]}, "is None"),
+        ({"learning_rate": [-1.0, 0.1]}, "is -1.0"),
+        ({"learning_rate": [True, 0.1]}, "is True"),
+        ({"learning_rate": uniform(0, 1)}, "is 0.0"),
+        ({"learning_rate": stats.norm()}, "above 0"),
     ],
 )
 def test_a_space_that_cannot_be_used_is_refused_before_any_training(space, message):
@@ -367,6 +422,7 @@ def test_a_space_that_cannot_be_used_is_refused_before_any_training(space, messa
         lambda: integers(0.5, 2),
         lambda: choice("abc"),
         lambda: choice([]),
+        lambda: integers(0, 10**400),
     ],
 )
 def test_bounds_reversed_or_zero_on_a_log_scale_are_refused(make):
@@ -378,6 +434,10 @@ def test_bounds_reversed_or_zero_on_a_log_scale_are_refused(make):
     ("settings", "message"),
     [
         ({"sampler": "tbe"}, "did you mean tpe"),
+        ({"stages": 3}, "lists of names"),
+        ({"stages": [3]}, "lists of names"),
+        ({"learning_rate": "select", "budget": 1}, "one candidate takes 2"),
+        ({"scoring": "r2", "metric": "val_auc", "data": ([1, 2, 3], [0.0, 1.0, 2.0])}, "scoring decides"),
         ({"sampler": "grid"}, "continuum"),
         ({"num_trials": 0}, "num_trials"),
         ({"budget": 0.5}, "budget"),

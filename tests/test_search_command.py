@@ -142,6 +142,7 @@ def test_a_command_is_searched_by_places_of_any_name(folder, monkeypatch):
         (["--space", "learning_rate=[1]", "--", sys.executable, "script.py", "{epochs}"], "has no {learning_rate}"),
         (["--space", "a=[1]", "--", sys.executable, "script.py", "{a:.3f}"], "write {a}"),
         (["--space", "a=[1]", "--", sys.executable, "script.py", "{"], "has a brace alone"),
+        (["--space", "lambda=[1]", "--", sys.executable, "script.py", "{lambda}"], "write {lambda_}"),
         (["--space", "a=[1]", "--", "no-such-program", "{a}"], "no program"),
         (["--space", "a=[1]", "python", "script.py", "--lr", "{a}"], "put -- before the command"),
     ],
@@ -197,6 +198,16 @@ def test_another_problem_is_no_going_on_with_the_study_of_this_one(folder):
     assert f"and this is {sys.executable} train.py" in refused.stderr
     (folder / "train.py").unlink()
     assert run("resume", "kept", "other.py:build").exit_code == 0
+
+
+def test_every_training_of_a_command_has_its_own_number_and_outputs(folder):
+    (folder / "numbered.py").write_text("import sys\nopen(f'{sys.argv[1]}.txt', 'x').close()\nprint('val_loss=1')\n")
+    command = [sys.executable, "numbered.py", "{trial}", "{lr}"]
+    asked = ["search", "--space", "lr=[0.1, 0.2, 0.3]", "--epochs", "1", "--workers", "2", "--study", "kept"]
+    done = run(*asked, "--", *command)
+    assert done.exit_code == 0, done.stderr
+    assert sorted(path.name for path in folder.glob("?.txt")) == ["0.txt", "1.txt", "2.txt"]
+    assert len(list((folder / "kept" / "outputs").iterdir())) == 3
 
 
 def test_a_study_from_elsewhere_runs_nothing_before_it_is_trusted(folder, monkeypatch):

@@ -50,6 +50,17 @@ def test_a_grid_search_gives_the_results_of_grid_search_cv():
     assert np.array_equal(ours.predict(X), theirs.predict(X))
 
 
+def test_around_looks_around_the_best():
+    space = {"C": stats.loguniform(1e-6, 1e4), "gamma": learnrate.log_uniform(1e-6, 1e2)}
+    evenly, around = (
+        SearchCV(SVC(), space, n_iter=25, cv=3, random_state=1, sampler=sampler)
+        .fit(X, y)
+        .cv_results_["mean_test_score"]
+        for sampler in ("qmc", "around")
+    )
+    assert around[10:].mean() > evenly[10:].mean() + 0.1
+
+
 def test_tpe_finds_the_good_part_of_a_continuous_space():
     space = {"C": stats.loguniform(1e-6, 1e4), "gamma": learnrate.log_uniform(1e-6, 1e2)}
     search = SearchCV(SVC(), space, n_iter=25, cv=3, random_state=1).fit(X, y)

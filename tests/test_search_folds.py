@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,11 +11,11 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.metrics import average_precision_score
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from learnrate import SklearnTrainable, TrialState, log_uniform, search
 from learnrate._searching.folds import classes_of, folds_of
-from learnrate.errors import InvalidArgumentError, TrialFailedError
+from learnrate.errors import InvalidArgumentError, StudyMismatchError, TrialFailedError
 from learnrate.testing import QuadraticTrainable
 
 CANCER, SICK = load_breast_cancer(return_X_y=True)
@@ -158,11 +160,42 @@ def test_regression_splitters_and_pairs_of_places():
         ((np.zeros((9, 1)), np.arange(9.0)), True, "number of folds"),
         ((np.zeros((9, 1)), np.arange(9.0)), [], "no fold"),
         (np.zeros(3), 3, r"pass \(x, y\)"),
+        ((np.zeros((9, 1)), np.arange(9.0)), "a", "number of folds"),
+        ((np.zeros((9, 1)), np.arange(9.0)), math.nan, "fraction"),
+        ((np.zeros((3, 1)), np.arange(3.0)), [([0, 1], [5])], "beyond the 3 samples"),
+        ((np.zeros((3, 1)), [None, 1, "a"]), 2, "cannot be told apart"),
     ],
 )
 def test_samples_that_cannot_be_split_are_refused(data, cv, message):
     with pytest.raises(InvalidArgumentError, match=message):
         search(build, SPACE, epochs=1, data=data, cv=cv)
+
+
+def test_what_a_candidate_warns_of_stands_in_the_answer():
+    def warned(train, validation, alpha):
+        estimator = SGDClassifier(loss="log_loss", learning_rate="invscaling", eta0=0.01, alpha=alpha)
+        return SklearnTrainable(estimator, *train, validation_data=validation, batch_size=50)
+
+    result = search(warned, SPACE, epochs=1, num_trials=2, data=(CANCER, SICK), cv=2)
+    assert len([one for one in result.warnings if "invscaling" in one]) == 1
+
+
+def test_a_budget_that_covers_no_candidate_or_not_the_whole_grid_is_refused():
+    asked = {"epochs": 1, "data": (CANCER, SICK), "cv": 3}
+    with pytest.raises(InvalidArgumentError, match="one candidate takes 3"):
+        search(build, SPACE, budget=2, **asked)
+    with pytest.raises(InvalidArgumentError, match="6 points"):
+        search(build, {"alpha": [1, 2, 3, 4, 5, 6]}, sampler="grid", budget=6, **asked)
+
+
+def test_a_study_of_other_samples_or_another_split_is_another_study(tmp_path):
+    asked = {"epochs": 1, "num_trials": 1, "study": tmp_path / "study"}
+    search(build, SPACE, data=(CANCER, SICK), cv=KFold(2), **asked)
+    search(build, SPACE, data=(CANCER, SICK), cv=KFold(2), **asked)
+    with pytest.raises(StudyMismatchError, match="split"):
+        search(build, SPACE, data=(CANCER, 1 - SICK), cv=KFold(2), **asked)
+    with pytest.raises(StudyMismatchError, match="split"):
+        search(build, SPACE, data=(CANCER, SICK), cv=KFold(2).split(CANCER[::-1][:-1]), **asked)
 
 
 def test_an_unknown_scorer_and_a_build_without_folds_are_refused():

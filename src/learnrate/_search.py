@@ -54,9 +54,9 @@ def search(
 
     Each trial is one point of the space: `build(**point)` makes its problem, which is trained in the same loop as
     everything else, and told to the sampler. No point is tried twice. `learning_rate`, where the space has it, is the
-    peak of the schedule and is passed to `build` only if it has a parameter of that name; `epochs` and `seed`
-    likewise. Each trial has its own seed, from the search's and the trial's number. A trial that diverges or fails
-    counts as one; where five fail in a row, the search ends.
+    peak of the schedule and is passed to `build` only if it has a parameter of that name, or takes any; `epochs` and
+    `seed` likewise. Each trial has its own seed, from the search's and the trial's number. A trial that diverges or
+    fails counts as one; where five fail in a row, the search ends.
 
     Args:
         build: Returns a new Trainable for its hyperparameters; or it trains by itself, and yields its metrics each

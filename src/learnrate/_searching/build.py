@@ -20,8 +20,8 @@ GIVEN = ("epochs", "seed", "train", "validation")
 """What `build` is passed beside its hyperparameters, where it has parameters of these names."""
 
 
-class SharedProblemError(UnsupportedProblemError):
-    """Two trials would train the same model: no trial is worth anything."""
+class UnusableBuildError(UnsupportedProblemError):
+    """`build` cannot be searched with, whatever the hyperparameters: no trial is worth anything."""
 
 
 class Candidate(NamedTuple):
@@ -40,12 +40,20 @@ class Builder:
         build: `build(**hyperparameters)` returns a Trainable, or what a training yielded or returned.
         names: The hyperparameters that it will be given.
         folded: Whether it will be given `train` and `validation`.
+        learning_rate: Of every candidate, or "select"; None where the space or the problem has it.
 
     Raises:
         InvalidArgumentError: If a hyperparameter has no parameter, or a parameter no value.
     """
 
-    def __init__(self, build: Callable[..., Any], names: Iterable[str], *, folded: bool) -> None:
+    def __init__(
+        self,
+        build: Callable[..., Any],
+        names: Iterable[str],
+        *,
+        folded: bool,
+        learning_rate: float | str | None = None,
+    ) -> None:
         if not callable(build):
             raise InvalidArgumentError(
                 f"build is {build!r}: pass a function of the hyperparameters that returns a Trainable"
@@ -53,7 +61,11 @@ class Builder:
         self._build = build
         self.name = name_of(build)
         self.identity = identity_of(build)
-        self.is_generator = inspect.isgeneratorfunction(build)
+        self.replays: bool = getattr(build, "replays", inspect.isgeneratorfunction(build))
+        self._rate = None if isinstance(learning_rate, str) else learning_rate
+        self._selects = learning_rate == "select"
+        if self._selects and self.replays:
+            raise InvalidArgumentError(self._trains_by_itself)
         try:
             parameters = list(inspect.signature(build).parameters.values())
         except (TypeError, ValueError):
@@ -68,6 +80,13 @@ class Builder:
         self._check(list(names), required, folded=folded)
         self._last: Any = None
 
+    @property
+    def _trains_by_itself(self) -> str:
+        return (
+            f'{self.name} trains by itself, and learning_rate="select" needs what it can train: put learning_rate into '
+            "the space, or let build return a Trainable"
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave the problem that was built last behind: it is for this process alone."""
         return self.__dict__ | {"_last": None}
@@ -81,7 +100,8 @@ class Builder:
                 raise InvalidArgumentError(
                     f"{self.name} has no parameter {name!r}: it takes {known}{did_you_mean(name, self._known)}"
                 )
-        given = {*names, "epochs", "seed", *(("train", "validation") if folded else ())}
+        own = () if self._rate is None else (LEARNING_RATE,)
+        given = {*names, *own, "epochs", "seed", *(("train", "validation") if folded else ())}
         missing = [name for name in required if name not in given]
         if missing:
             hint = did_you_mean(missing[0], names)
@@ -97,6 +117,8 @@ class Builder:
     def __call__(self, candidate: Candidate, fold: Fold | None, epochs: int) -> Trainable:
         """Build a candidate's problem, for one fold where there are folds."""
         given: dict[str, Any] = {"epochs": epochs, "seed": candidate.seed}
+        if self._rate is not None:
+            given[LEARNING_RATE] = self._rate
         if fold is not None:
             given |= {"train": fold.train, "validation": fold.validation}
         passed = {name: value for name, value in given.items() if name in self._known or (self._open and fold)}
@@ -106,10 +128,12 @@ class Builder:
             if name != LEARNING_RATE or self._open or name in self._known
         }
         built = self._build(**passed)
-        if built is self._last and built is not None:
-            raise SharedProblemError(
+        if built is self._last and isinstance(built, Trainable):
+            raise UnusableBuildError(
                 f"{self.name} returned the same object twice: let it build a new model and a new optimizer at each call"
             )
+        if self._selects and not isinstance(built, Trainable):
+            raise UnusableBuildError(self._trains_by_itself)
         self._last = built
         return _as_trainable(built, self.name)
 

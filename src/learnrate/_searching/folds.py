@@ -75,7 +75,7 @@ def digest(folds: list[Fold]) -> str:
 
 
 def _pairs(y: Any, cv: Any, seed: int) -> list[tuple[Places, Places]]:
-    if cv is None or isinstance(cv, bool):
+    if cv is None or isinstance(cv, bool | str):
         raise InvalidArgumentError(f"cv is {cv!r}: with data=, pass a number of folds, or the fraction to hold out")
     if isinstance(cv, numbers.Integral):
         return _k_folds(classes_of(y), len(y), int(cv), seed)
@@ -88,7 +88,12 @@ def _pairs(y: Any, cv: Any, seed: int) -> list[tuple[Places, Places]]:
             raise InvalidArgumentError(f"{cv!r} cannot split {len(y)} samples: {error}") from error
     if not isinstance(cv, Iterable):
         raise InvalidArgumentError(f"cv is {cv!r}: pass a number of folds, a fraction to hold out, or a splitter")
-    pairs = [(np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)) for a, b in cast("Iterable[Any]", cv)]
+    try:
+        pairs = [(np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)) for a, b in cast("Iterable[Any]", cv)]
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"cv is {cv!r}, which gives no pairs of places: {error}") from error
+    if any(part.size and (part.min() < 0 or part.max() >= len(y)) for pair in pairs for part in pair):
+        raise InvalidArgumentError(f"cv has places beyond the {len(y)} samples: pass pairs of places from 0 on")
     if not pairs or any(not len(a) or not len(b) for a, b in pairs):
         raise InvalidArgumentError("cv gives no fold, or a fold without samples: pass a number of folds")
     return pairs
@@ -110,8 +115,8 @@ def _k_folds(classes: Places | None, samples: int, count: int, seed: int) -> lis
 
 
 def _hold_out(classes: Places | None, samples: int, fraction: float, seed: int) -> tuple[Places, Places]:
-    held = round(fraction * samples)
-    if not 0 < fraction < 1 or not 0 < held < samples:
+    held = round(fraction * samples) if 0 < fraction < 1 else 0
+    if not 0 < held < samples:
         raise InvalidArgumentError(
             f"cv is {fraction:g} of {samples} samples: pass a fraction that leaves some on both sides, such as 0.2"
         )
@@ -155,7 +160,12 @@ def classes_of(y: Any) -> Places | None:
         return targets.argmax(axis=1)
     if targets.ndim != 1 or (targets.dtype.kind == "f" and not np.isin(targets, (0.0, 1.0)).all()):
         return None
-    return np.unique(targets, return_inverse=True)[1]
+    try:
+        return np.unique(targets, return_inverse=True)[1]
+    except TypeError as error:
+        raise InvalidArgumentError(
+            f"the targets cannot be told apart ({error}): pass numbers alone, or texts"
+        ) from error
 
 
 def length_of(x: Any) -> int:

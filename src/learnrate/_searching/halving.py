@@ -98,26 +98,31 @@ def brackets_of(halving: Halving | None, candidates: int, epochs: int) -> list[B
     return [Bracket(int(number), rungs[place:]) for place, number in enumerate(numbers) if number]
 
 
-def cost_of(brackets: Iterable[Bracket], factor: int, epochs: int) -> float:
-    """Return what brackets cost at most, in full trainings.
+def cost_of(brackets: Iterable[Bracket], factor: int, epochs: int, *, replayed: bool = False) -> float:
+    """Return what brackets cost at most, in full trainings; where `replayed`, what goes on begins again.
 
     Example:
         >>> round(cost_of([Bracket(9, (3, 9, 27))], 3, 27), 3)
         2.333
+        >>> round(cost_of([Bracket(9, (3, 9, 27))], 3, 27, replayed=True), 3)
+        3.0
     """
     cost = 0.0
     for bracket in brackets:
         left, before = bracket.candidates, 0
         for rung in bracket.rungs:
-            cost += left * (rung - before) / epochs
+            cost += left * (rung if replayed else rung - before) / epochs
             left, before = max(round(left / factor), 1), rung
     return cost
 
 
-def affordable(halving: Halving, most: int, epochs: int, budget: float) -> int:
+def affordable(halving: Halving, most: int, epochs: int, budget: float, *, replayed: bool = False) -> int:
     """Return how many candidates, at most so many, may begin for all promotions to stay within the budget."""
-    count = min(most, int(budget * epochs))  # each costs an epoch at least
-    while count > 1 and cost_of(brackets_of(halving, count, epochs), halving.factor, epochs) > budget + 1e-9:
+    count = max(min(most, int(budget * epochs)), 0)  # each costs an epoch at least
+    while count:
+        brackets = brackets_of(halving, count, epochs)
+        if cost_of(brackets, halving.factor, epochs, replayed=replayed) <= budget + 1e-9:
+            break
         count -= 1
     return count
 

@@ -10,7 +10,7 @@ from learnrate._searching.halving import Halving, halving_of
 from learnrate._searching.own_rates import COST
 from learnrate._searching.rounds import BUDGET, halving_in_rounds
 from learnrate._searching.samplers import SamplerName, check_sampler
-from learnrate._searching.space import LEARNING_RATE, Space
+from learnrate._searching.space import LEARNING_RATE, Choice, Parameter, Space
 from learnrate._searching.stages import Stage, stages_of
 from learnrate.errors import InvalidArgumentError
 from learnrate.schedules import describe
@@ -72,7 +72,9 @@ def planned(build: Callable[..., Any], space: Space, *, num_folds: int | None, *
         raise InvalidArgumentError(
             "the learning rate is in the space and given as learning_rate=: leave one of them out"
         )
-    builder = Builder(build, space, folded=num_folds is not None)
+    if LEARNING_RATE in space:
+        _require_learning_rates(space[LEARNING_RATE])
+    builder = Builder(build, space, folded=num_folds is not None, learning_rate=rate)
     halving = halving_in_rounds(epochs) if in_rounds else halving_of(asked["halving"], epochs)
     count = asked["num_trials"]
     count = None if count is None else _checks.positive_integer("num_trials", count)
@@ -96,8 +98,15 @@ def planned(build: Callable[..., Any], space: Space, *, num_folds: int | None, *
         "seed": asked["seed"],
     } | ({"in_rounds": True} if in_rounds else {})
     own = {name: asked[name] for name in ("epochs", "budget", "learning_rate", "metric", "mode", "seed")}
+    own |= {"budget": None if budget is None else float(budget)}
     own |= {"sampler": sampler, "num_trials": count, "stages": stages, "in_rounds": in_rounds}
     return Plan(build=builder, space=space, halving=halving, settings=settings, **own)
+
+
+def _require_learning_rates(given: Parameter) -> None:
+    """Refuse learning rates to choose from that are not all finite numbers above 0."""
+    for value in given.values if isinstance(given, Choice) else (given.at(0.0),):
+        _checks.positive_number("a learning rate of the space", value)
 
 
 def _require_whole_grid(space: Space, count: int | None, budget: float | None, halving: Halving | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from learnrate._searching.halving import Bracket, Halving, affordable, brackets_of, cost_of
+from learnrate._searching.halving import Bracket, Halving, affordable, brackets_of
 
 BUDGET = 8.0
 """Full trainings that are spent where nothing is said: three or four rounds."""
@@ -12,9 +12,6 @@ FIRST = 18
 
 LATER = 9
 """Candidates of each later round, near the best one so far: a third and a third of them again is one in full."""
-
-REPLAY = 1.5
-"""What is trained again from its beginning at each third costs at most 1 + 1/3 + 1/9 + … times as much."""
 
 
 def halving_in_rounds(epochs: int) -> Halving:
@@ -42,10 +39,7 @@ def next_round(
         4
     """
     size = min(LATER if begun else FIRST, most - begun)
-    covered = unspent / REPLAY if replayed else unspent
-    count = affordable(halving, size, epochs, covered)
-    if count >= 1:
-        brackets = brackets_of(halving, count, epochs)
-        if cost_of(brackets, halving.factor, epochs) <= covered + 1e-9:
-            return brackets[0]
+    count = affordable(halving, size, epochs, unspent, replayed=replayed)
+    if count:
+        return brackets_of(halving, count, epochs)[0]
     return Bracket(1, (epochs,)) if replayed and size > 0 and unspent > 1 - 1e-9 else None

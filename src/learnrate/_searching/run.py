@@ -101,7 +101,7 @@ class Run:
         left = sum(one.trials for one in plan.stages[: stage.number + 1]) - first  # what earlier stages did not need
         if plan.halving is not None and plan.budget is not None:
             unspent = (plan.budget - bench.spent) / len(bench.folds)
-            left = affordable(plan.halving, left, plan.epochs, unspent)
+            left = affordable(plan.halving, left, plan.epochs, unspent, replayed=plan.build.replays)
         factor = 1 if plan.halving is None else plan.halving.factor
         brackets = brackets_of(plan.halving, left, plan.epochs)
         asked = _Asked(Sampler(plan.sampler, part, seed=plan.seed + stage.number, mode=plan.mode), fixed)
@@ -120,7 +120,7 @@ class Run:
         while True:
             begun = len(self._values)
             unspent = (budget - bench.spent) / len(bench.folds)
-            bracket = next_round(halving, plan.epochs, unspent, begun, most, replayed=plan.build.is_generator)
+            bracket = next_round(halving, plan.epochs, unspent, begun, most, replayed=plan.build.replays)
             if bracket is None:
                 break
             try:

@@ -205,10 +205,27 @@ class Choice:
         return {"kind": "choice", "values": list(self.labels)}
 
     def _place(self, value: Any, among: tuple[Any, ...]) -> int:
-        for place, one in enumerate(among):
-            if one is value or (type(one) is type(value) and bool(np.all(one == value))):
+        for same in (_same, _same_number):  # a study gives 1 back as 1.0 where it was a learning rate
+            place = next((place for place, one in enumerate(among) if same(one, value)), None)
+            if place is not None:
                 return place
         raise InvalidArgumentError(f"{value!r} is none of {list(among)!r}")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are one and the same, also where they are arrays."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, float) and math.isnan(one):
+        return math.isnan(other)
+    return np.array_equal(one, other) if isinstance(one, np.ndarray) else bool(np.all(one == other))
+
+
+def _same_number(one: Any, other: Any) -> bool:
+    kinds = (type(one), type(other))
+    return all(kind in (int, float) for kind in kinds) and bool(one == other)
 
 
 @dataclass(frozen=True)
@@ -322,20 +339,25 @@ def choice(values: Iterable[Any]) -> Choice:
     if not found:
         raise InvalidArgumentError("a choice of no values: pass at least one")
     for place, value in enumerate(found):
-        if any(type(one) is type(value) and (one is value or bool(np.all(one == value))) for one in found[:place]):
+        if any(_same(one, value) for one in found[:place]):
             raise InvalidArgumentError(f"a choice has {value!r} more than once: pass each value once")
     return Choice(found)
 
 
 def _bounds(name: str, low: Any, high: Any) -> tuple[float, float]:
     for bound in (low, high):
-        if isinstance(bound, bool) or not isinstance(bound, numbers.Real) or not math.isfinite(bound):
+        is_number = not isinstance(bound, bool) and isinstance(bound, numbers.Real)
+        if not is_number or bound != bound or bound in (math.inf, -math.inf):  # noqa: PLR0124  # a huge integer is no float
             raise InvalidArgumentError(f"{name}({low!r}, {high!r}): pass two finite numbers, the lower one first")
     if low >= high:
         raise InvalidArgumentError(f"{name}({low!r}, {high!r}): the first bound must be below the second")
-    if not math.isfinite(float(high) - float(low)):
-        raise InvalidArgumentError(f"{name}({low!r}, {high!r}): the range is wider than a float can hold, narrow it")
-    return float(low), float(high)
+    try:
+        lowest, highest = float(low), float(high)
+    except OverflowError:
+        lowest, highest = -math.inf, math.inf
+    if not math.isfinite(highest - lowest):
+        raise InvalidArgumentError(f"{name}({low!r:.40}, {high!r:.40}): wider than a float can hold, narrow it")
+    return lowest, highest
 
 
 def _above_zero(name: str, low: float) -> None:

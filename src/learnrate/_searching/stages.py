@@ -11,7 +11,7 @@ from learnrate._searching.space import LEARNING_RATE, Space, Uniform
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 ROLES: tuple[tuple[str, ...], ...] = (
     ("learning_rate", "learning_rate_init", "lr", "eta0", "alpha0", "max_lr", "peak"),
@@ -99,8 +99,11 @@ def _usual(space: Space) -> list[list[str]]:
 def _own(given: Any, space: Space) -> list[list[str]]:
     if isinstance(given, str):
         raise InvalidArgumentError(f'stages is {given!r}: pass "auto", or lists of names, one list a stage')
-    stages: Iterable[Iterable[str]] = given
-    groups = [[one] if isinstance(one, str) else list(one) for one in stages]
+    try:
+        stages: list[Any] = list(given)
+        groups: list[list[str]] = [[one] if isinstance(one, str) else list(one) for one in stages]
+    except TypeError as error:
+        raise InvalidArgumentError(f'stages is {given!r}: pass "auto", or lists of names, one list a stage') from error
     names = [name for group in groups for name in group]
     for name in names:
         if name not in space.parameters:

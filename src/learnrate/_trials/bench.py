@@ -73,6 +73,10 @@ class Bench:
         self._stage = ""
         self._exit = contextlib.ExitStack()
 
+    def take_warnings(self, told: Iterable[str]) -> None:
+        """Take what a problem warns of, each warning once."""
+        self.warnings += [one for one in dict.fromkeys(told) if one not in self.warnings]
+
     def announce(self, stage: str) -> None:
         """Tell that a stage of the work begins, in words."""
         self._stage = stage

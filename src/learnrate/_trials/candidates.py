@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import msgspec
 import numpy as np
 
-from learnrate._searching.build import SharedProblemError
+from learnrate._searching.build import UnusableBuildError
 from learnrate._searching.space import LEARNING_RATE
 from learnrate._trials.bench import Bench
 from learnrate._trials.elsewhere import Elsewhere
@@ -176,6 +176,7 @@ class Candidates(Bench):
             try:
                 problem = self.build(candidate, 0)
                 trial, cost, weights = train(problem)
+                self.take_warnings(getattr(problem, "warnings", ()))
             except _NOT_THE_TRIALS_OWN:
                 raise
             except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the search goes on
@@ -264,6 +265,7 @@ class Candidates(Bench):
         """Return one fold's trial at its end."""
         if isinstance(ended.error, _NOT_THE_TRIALS_OWN):
             raise ended.error
+        self.take_warnings(ended.warnings)
         error = ended.lost if ended.error is None else _words(ended.error)
         return work.ended(diverged=ended.diverged, error=error)
 
@@ -354,7 +356,7 @@ class Candidates(Bench):
         )
 
 
-_NOT_THE_TRIALS_OWN = (UnknownMetricError, StudyError, SharedProblemError)
+_NOT_THE_TRIALS_OWN = (UnknownMetricError, StudyError, UnusableBuildError)
 
 
 class _Job(NamedTuple):

@@ -94,7 +94,7 @@ class Laboratory(Bench):
         self.seed = seed
         self.stopping = stopping
         self.trials: list[Trial] = []
-        self.warnings += getattr(problem, "warnings", ())
+        self.take_warnings(getattr(problem, "warnings", ()))
         self.untrained: dict[str, float] = {}
         self.estimates_untrained = False
         self.total_steps = epochs * problem.steps_per_epoch
@@ -339,6 +339,7 @@ class Laboratory(Bench):
 
     def _take(self, trial: Trial, total_steps: int) -> None:
         """Take note of a segment's trial."""
+        self.take_warnings(getattr(self.problem, "warnings", ()))
         if trial.state is TrialState.COMPLETE:
             self.choose_metric(trial.curve.metrics)
         if trial.state is TrialState.FAILED:
@@ -429,6 +430,7 @@ class Laboratory(Bench):
         Raises:
             TrialFailedError: If nothing has ever worked.
         """
+        self.take_warnings(ended.warnings)
         if ended.error is not None and not isinstance(ended.error, TrialFailedError):
             raise ended.error
         error = ended.lost if ended.error is None else str(ended.error)

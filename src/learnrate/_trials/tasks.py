@@ -78,12 +78,16 @@ class Saved(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A task is over: it came to its end, raised `error`, or was `lost` with its worker, to be tried again or not."""
+    """A task is over: it came to its end, raised `error`, or was `lost` with its worker, to be tried again or not.
+
+    `warnings` are the problem's own.
+    """
 
     diverged: bool = False
     error: BaseException | None = None
     lost: str | None = None
     again: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 Report = Began | Row | Saved | Ended
@@ -155,8 +159,10 @@ def reports_of(
     task: Task, load: Callable[[], Trainable], folder: Path, pace: Pace | None
 ) -> Generator[Report, None, None]:
     """Train a task, giving what there is to report, and at last how it ended, with an error of the user's code."""
+    problem: Trainable | None = None
     try:
-        reports = train_task(task, load(), folder, pace)
+        problem = load()
+        reports = train_task(task, problem, folder, pace)
         while True:
             try:
                 yield next(reports)
@@ -165,7 +171,7 @@ def reports_of(
                 break
     except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the driver decides
         ended = Ended(error=error)
-    yield ended
+    yield ended._replace(warnings=tuple(getattr(problem, "warnings", ())))
 
 
 def train_task(

@@ -62,6 +62,7 @@ def command_builder(command: Sequence[str], *, rated: bool, **options: Any) -> C
     parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in own_names]
     build.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]  # what inspect reads
     build.__qualname__ = shlex.join(command)
+    build.replays = True  # pyright: ignore[reportFunctionMemberAccess]  # a command goes on from its beginning
     return build
 
 
