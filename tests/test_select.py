@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -317,3 +318,25 @@ def test_a_sweep_refuses_learning_rates_that_cannot_be_used(rates: Any) -> None:
 )
 def test_a_sweep_says_whether_its_range_holds_the_best(rates: list[float], verdict: Verdict) -> None:
     assert sweep(QuadraticTrainable(), rates, epochs=10).verdict is verdict
+
+
+class Judged(QuadraticTrainable):
+    """A problem that tells how much of its loss is gone, as an accuracy would."""
+
+    def evaluate(self) -> dict[str, float]:
+        return {"val_accuracy": 1 / (1 + super().evaluate()["val_loss"])}
+
+
+@pytest.mark.parametrize("verb", ["select", "sweep"])
+def test_an_accuracy_is_better_when_it_is_larger_without_being_told(verb: str) -> None:
+    asked: dict[str, Any] = {"epochs": 6, "metric": "val_accuracy"}
+    ask = select if verb == "select" else functools.partial(sweep, learning_rates=[1e-2, 1e-1, 1.0])
+    judged = [ask(Judged(), **asked, **mode) for mode in ({}, {"mode": "max"})]
+    assert judged[0].mode == "max"
+    assert judged[0].learning_rate == judged[1].learning_rate
+    assert judged[0].value == max(trial.value for trial in judged[0].trials if trial.value is not None)
+
+
+def test_a_metric_whose_name_does_not_say_what_is_better_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="pass mode="):
+        select(QuadraticTrainable(), epochs=2, metric="val_quality")

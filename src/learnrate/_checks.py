@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from learnrate._logs.metric_names import mode_of
 from learnrate.curves import Mode
 from learnrate.errors import InvalidArgumentError
 
@@ -108,6 +109,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def mode_for(metric: str, value: Any) -> Mode:
+    """Return "min" or "max"; None goes by the metric's name."""
+    return mode_of(metric) if value is None else mode_name(value)
 
 
 def mode_name(value: Any) -> Mode:

@@ -36,7 +36,7 @@ def range_test(
     num_steps: int = 100,
     spacing: Spacing = "adaptive",
     metric: str = "loss",
-    mode: Mode = "min",
+    mode: Mode | None = None,
     seed: int = 0,
     num_seeds: int = 1,
     study: str | Path | None = None,
@@ -63,7 +63,7 @@ def range_test(
         spacing: "adaptive", "exponential" or "linear".
         metric: What to watch: the training loss, which is free, or a validation metric, which is evaluated after each
             step.
-        mode: "min" where a smaller metric is better, "max" where a larger one is.
+        mode: "min" where a smaller metric is better, "max" where a larger one is; None goes by the metric's name.
         seed: Decides the order of the batches and all other randomness.
         num_seeds: How many climbs to make, with `seed`, `seed + 1`, …, all from the same weights over the same rates;
             the mean of their losses at each step is read, up to the lowest rate at which any of them broke. The noise
@@ -107,7 +107,7 @@ def range_test(
         "num_steps": _checks.positive_integer("num_steps", num_steps),
         "spacing": _checked_spacing(spacing),
         "metric": _checks.metric_name(metric),
-        "mode": _checks.mode_name(mode),
+        "mode": (mode := _checks.mode_for(metric, mode)),
         "seed": seeds[0],
     }
     if len(seeds) > 1:

@@ -44,7 +44,7 @@ def search(
     learning_rate: float | str | None = None,
     schedule: ScheduleMaker = constant,
     metric: str = "val_loss",
-    mode: Mode = "min",
+    mode: Mode | None = None,
     seed: int = 0,
     study: str | Path | None = None,
     engine: Engine | None = None,
@@ -85,7 +85,7 @@ def search(
         schedule: Makes the schedule from a peak and a number of steps.
         metric: The deciding metric. Where nothing is validated, "val_loss" gives way to the training loss, with a
             warning.
-        mode: "min" where a smaller metric is better, "max" where a larger one is.
+        mode: "min" where a smaller metric is better, "max" where a larger one is; None goes by the metric's name.
         seed: Decides all randomness.
         study: A folder that remembers every finished training; the same call continues it.
         engine: Where trials are trained: `learnrate.LocalEngine(num_workers=…)` or `learnrate.RayEngine` train several
@@ -134,7 +134,7 @@ def search(
         stages=stages,
         learning_rate=learning_rate,
         metric=metric if scoring is None else f"val_{scoring}",
-        mode=_checks.mode_name(mode) if scoring is None else "max",
+        mode=_checks.mode_for(_checks.metric_name(metric), mode) if scoring is None else "max",
         schedule=schedule,
         seed=seed,
     )

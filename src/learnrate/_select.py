@@ -35,7 +35,7 @@ def select(
     schedules: Sequence[ScheduleMaker] | None = None,
     budget: float = 2.0,
     metric: str = "val_loss",
-    mode: Mode = "min",
+    mode: Mode | None = None,
     min_learning_rate: float = 1e-7,
     max_learning_rate: float = 10.0,
     seed: int = 0,
@@ -71,7 +71,7 @@ def select(
             becomes reliable; more goes into full-length comparisons. It may be passed by half an epoch.
         metric: The deciding metric. Where nothing is validated, "val_loss" gives way to the training loss, with a
             warning.
-        mode: "min" where a smaller metric is better, "max" where a larger one is.
+        mode: "min" where a smaller metric is better, "max" where a larger one is; None goes by the metric's name.
         min_learning_rate: Nothing below is tried.
         max_learning_rate: Nothing above is tried.
         seed: Decides the order of the batches and all other randomness of the trainings.
@@ -119,7 +119,7 @@ def select(
         "schedule": describe(schedule),
         "budget": _checks.budget_number(budget),
         "metric": _checks.metric_name(metric),
-        "mode": _checks.mode_name(mode),
+        "mode": (mode := _checks.mode_for(metric, mode)),
         "min_learning_rate": low,
         "max_learning_rate": high,
         "seed": _checks.seed_integer(seed),

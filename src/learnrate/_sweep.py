@@ -33,7 +33,7 @@ def sweep(
     epochs: int,
     schedule: ScheduleMaker = constant,
     metric: str = "val_loss",
-    mode: Mode = "min",
+    mode: Mode | None = None,
     refine: int = 0,
     stopping: Rule | Iterable[Rule] | None = None,
     seed: int = 0,
@@ -63,7 +63,7 @@ def sweep(
             rates is the easiest to read.
         metric: The deciding metric. Where nothing is validated, "val_loss" gives way to the training loss, with a
             warning.
-        mode: "min" where a smaller metric is better, "max" where a larger one is.
+        mode: "min" where a smaller metric is better, "max" where a larger one is; None goes by the metric's name.
         refine: How many trainings to add around the best.
         stopping: `learnrate.stopping.EarlyStopping`, `ReduceOnPlateau` or a list of both; they are told the deciding
             metric of every epoch. None trains all epochs at the schedule's own rates.
@@ -104,7 +104,7 @@ def sweep(
         "epochs": _checks.positive_integer("epochs", epochs),
         "schedule": describe(schedule),
         "metric": _checks.metric_name(metric),
-        "mode": _checks.mode_name(mode),
+        "mode": (mode := _checks.mode_for(metric, mode)),
         "refine": _checks.count("refine", refine),
         "seed": _checks.seed_integer(seed),
     }

@@ -6,6 +6,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from learnrate._checks import mode_for
 from learnrate._watching.lines import PlainLines
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def watch(
     *,
     metric: str = "val_loss",
-    mode: Mode = "min",
+    mode: Mode | None = None,
     report: str | Path | None = None,
     tensorboard: str | Path | None = None,
     file: TextIO | None = None,
@@ -32,14 +33,14 @@ def watch(
 
     Args:
         metric: The deciding metric, as the verb is given it; "val_loss" gives way to "loss" where nothing is validated.
-        mode: "min" where a smaller metric is better, "max" where a larger one is.
+        mode: "min" where a smaller metric is better, "max" where a larger one is; None goes by the metric's name.
         report: Where to write the report while the verb is at work; the open page reloads itself. Afterwards
             `answer.report(path)` writes the answer there.
         tensorboard: A folder for TensorBoard: a run for each training.
         file: Where the lines go; None for standard error.
 
     Raises:
-        InvalidArgumentError: If the report cannot be written there.
+        InvalidArgumentError: If the report cannot be written there, or nothing says what is better.
         MissingExtraError: If tensorboard is asked for and not installed.
 
     Example:
@@ -56,6 +57,7 @@ def watch(
         out.write(line.encode(out.encoding or "utf-8", "replace").decode(out.encoding or "utf-8") + "\n")
         out.flush()
 
+    mode = mode_for(metric, mode)
     with contextlib.ExitStack() as at_work:
         onlookers: list[Callable[[Event], None]] = [PlainLines(say, metric, mode)]
         if report is not None:

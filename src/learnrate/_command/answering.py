@@ -12,6 +12,7 @@ import msgspec
 
 import learnrate
 from learnrate import errors
+from learnrate._checks import mode_for
 from learnrate._command.load import Command, Source, loaded, loaded_builder, own_traceback, parsed, require_same
 from learnrate._command.printable import printable
 from learnrate._command.progress import shown
@@ -52,12 +53,14 @@ def request_of(given: dict[str, Any]) -> tuple[Request, dict[str, Any]]:
     """Part what a command was given into what is asked of every verb and the verb's own settings.
 
     Raises:
-        InvalidArgumentError: If there is no such problem.
+        InvalidArgumentError: If there is no such problem, or nothing says what of its metric is better.
         StudyMismatchError: If the study's folder holds another.
     """
     settings = dict(given)
     told = {name: settings.pop(name) for name in ("log", "pattern", "timeout", "cwd")}
     shared = {name: settings.pop(name) for name in Request._fields if name in settings and name != "problem"}
+    if "mode" in settings:
+        settings["mode"] = mode_for(settings["metric"], settings["mode"])
     request = Request(parsed(settings.pop("problem"), **told), **shared)
     if request.study is not None:
         require_same(request.problem, request.study)

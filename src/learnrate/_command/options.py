@@ -86,7 +86,7 @@ vectorized = click.option(
     help="Whether to train several rates, or seeds, in one program; auto where that pays.",
 )
 mode = click.option(
-    "--mode", type=click.Choice(["min", "max"]), default="min", show_default=True, help="What is better."
+    "--mode", type=click.Choice(["min", "max"]), help="What is better, where the metric's name does not say."
 )
 searched = options(
     click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,13 @@ _EPOCHS = {"epoch", "epochs"}
 _STEPS = {"step", "steps", "global_step", "trainer_global_step", "iteration", "iterations", "iter"}
 _SMALLER_IS_BETTER = {
     *("loss", "error", "err", "mse", "mae", "rmse", "mape", "nll", "perplexity", "ppl"),
-    *("crossentropy", "entropy", "divergence", "wer", "cer", "fid"),
+    *("crossentropy", "entropy", "divergence", "wer", "cer", "fid", "logloss", "bce", "kl", "msle", "rmsle", "brier"),
+    *("hinge", "deviance", "distance", "cost", "regret"),
 }
 _LARGER_IS_BETTER = {
     *("accuracy", "acc", "auc", "f1", "precision", "recall", "dice", "iou", "jaccard", "r2", "score", "neg"),
-    *("bleu", "rouge", "map", "psnr", "ssim", "reward", "correlation", "top1", "top5"),
+    *("bleu", "rouge", "map", "psnr", "ssim", "reward", "correlation", "top1", "top5", "kappa", "mcc", "ndcg", "mrr"),
+    *("sensitivity", "specificity", "gini"),
 }
 
 
@@ -86,16 +89,19 @@ def is_learning_rate(name: str) -> bool:
 
 
 def mode_of(metric: str) -> Mode:
-    """Return whether smaller or larger is better, from the metric's name.
+    """Return whether smaller or larger is better, from the words in the metric's name, or words that are nearly these.
 
     Raises:
         InvalidArgumentError: If the name does not tell.
 
     Example:
-        >>> mode_of("val_loss"), mode_of("val_f1")
-        ('min', 'max')
+        >>> mode_of("val_loss"), mode_of("val_f1"), mode_of("val_acuracy")
+        ('min', 'max', 'max')
     """
     words = set(re.split(r"[\W_]+", metric.lower()))
+    if not words & (_SMALLER_IS_BETTER | _LARGER_IS_BETTER):
+        known = sorted(_SMALLER_IS_BETTER | _LARGER_IS_BETTER)
+        words |= {near for word in words for near in difflib.get_close_matches(word, known, n=1, cutoff=0.8)}
     if "neg" not in words and words & _SMALLER_IS_BETTER:
         return "min"
     if words & _LARGER_IS_BETTER:
