@@ -340,3 +340,17 @@ def test_an_accuracy_is_better_when_it_is_larger_without_being_told(verb: str) -
 def test_a_metric_whose_name_does_not_say_what_is_better_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="pass mode="):
         select(QuadraticTrainable(), epochs=2, metric="val_quality")
+
+
+class Guessing(Judged):
+    """Its accuracy is by chance better than that of the first weights wherever training breaks."""
+
+    def evaluate(self) -> dict[str, float]:
+        loss = QuadraticTrainable.evaluate(self)["val_loss"]
+        return {"val_accuracy": 1 / (1 + loss) if loss < 2.5 else 0.5, "val_loss": loss}
+
+
+def test_an_accuracy_by_chance_is_not_taken_for_training_that_holds() -> None:
+    answer = select(Guessing(), epochs=6, metric="val_accuracy")
+    assert answer.largest_stable_learning_rate is not None
+    assert QuadraticTrainable().cliff / 2 <= answer.largest_stable_learning_rate <= QuadraticTrainable().cliff * 2

@@ -9,6 +9,7 @@ import collections
 import copy
 import doctest
 import json
+import math
 import subprocess
 import sys
 import warnings
@@ -977,3 +978,20 @@ def test_the_check_names_the_promise_that_is_broken(broken):
 def test_the_check_refuses_what_is_no_trainable():
     with pytest.raises(UnsupportedProblemError, match="lacks"):
         check_trainable(nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("epochs", [3, 6, 12])
+def test_a_sample_that_is_no_number_is_not_taken_for_a_network_that_cannot_learn(epochs):
+    torch.manual_seed(0)
+    inputs = torch.randn(300, 8)
+    targets = (inputs[:, 0] * inputs[:, 1] > 0).long()
+    inputs[17] = math.nan
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
+    data = DataLoader(TensorDataset(inputs, targets), 32, shuffle=True)
+    clean = [(inputs[100:200], targets[100:200])]
+    answer = learnrate.select(
+        TorchTrainable(model, torch.optim.Adam(model.parameters()), nn.functional.cross_entropy, data, clean),
+        epochs=epochs,
+    )
+    assert answer.learning_rate is None
+    assert "look for NaN or infinity in the data" in str(answer)

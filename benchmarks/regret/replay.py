@@ -142,6 +142,7 @@ class ReplayLab:
         self._evaluation = recordings.evaluation_steps[task]
         self._run_steps = self.total_steps + self.epochs * self._evaluation
         self.spent = self._evaluation / self._run_steps
+        self.untrained: dict[str, float] = {}
         self.trials: list[Trial] = []
         self.warnings: list[str] = []
 

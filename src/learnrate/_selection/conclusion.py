@@ -208,9 +208,10 @@ def _yours(bowl: Bowl, lab: Laboratory, winner: Trial) -> SlowerCost | None:
 def verdict_of(lab: Laboratory, policy: Policy, winner: Trial | None, bowl: Bowl | None) -> Verdict:
     """Say whether the answer has worse learning rates on both sides, and if not, why."""
     if winner is None or bowl is None:
-        finished = [trial for trial in lab.trials if trial.state is TrialState.COMPLETE]
+        finished = [_log_rate(trial) for trial in lab.trials if trial.state is TrialState.COMPLETE]
+        diverged = [_log_rate(trial) for trial in lab.trials if trial.state is TrialState.DIVERGED]
         lowest = min((_log_rate(trial) for trial in lab.trials), default=math.inf)
-        if not finished:
+        if not finished or (diverged and min(diverged) < max(finished)):  # it is not the rate that breaks it
             return Verdict.ALL_DIVERGED
         return Verdict.TOO_NARROW_LEFT if lowest - policy.low < QUARTER else Verdict.FLAT
     x = _log_rate(winner)

@@ -63,6 +63,8 @@ class Lab(Protocol):
     budget: float | None
     metric: str
     mode: Mode
+    untrained: dict[str, float]
+    """The metrics before training, as far as they are evaluated."""
 
     @property
     def untrained_value(self) -> float | None:
@@ -142,12 +144,14 @@ class Policy:
         """The log learning rate at which training breaks, infinite where nothing broke.
 
         Half way between the fastest training that learned and the slowest above it that did not, where they are half a
-        decade apart; else where the range test broke, but half a decade above what has learned at least.
+        decade apart; else where the range test broke, but half a decade above what has learned at least. Of what lies
+        above the range nothing is said.
         """
         held, broke = self._edge()
         if math.isfinite(broke):
             return max((held + broke) / 2, broke - QUARTER)
-        return math.inf if self.broken is None else max(self.broken, held + HALF)
+        found = math.inf if self.broken is None else max(self.broken, held + HALF)
+        return found if found <= self.high else math.inf
 
     def _found(self) -> Trial | None:
         self._suggested = self._range_tested() if self.can_ramp else self._screened()
@@ -410,9 +414,16 @@ class Policy:
         return self._within(self.lab.training_cost(self._made(x), step) + reserve)
 
     def _learned(self, x: float) -> bool:
-        """Whether training is better now than no training at all; whether it holds, where that is not known."""
+        """Whether training is better now than no training at all; whether it holds, where that is not known.
+
+        Where another metric decides, the validation loss must have been better once too: an accuracy by chance may be
+        better than that of weights which have seen nothing.
+        """
         if math.isnan(self._untrained_loss) or not self._held(x):
             return self._held(x)
+        before, after = self.lab.untrained.get("val_loss"), self._trials[x].curve.metrics.get("val_loss")
+        if before is not None and after is not None and not (after < before).any():
+            return False
         return bool(self._losses(x)[1][-1] < self._untrained_loss)
 
     def _within(self, cost: float) -> bool:
