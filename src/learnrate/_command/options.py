@@ -191,5 +191,5 @@ def _same_search(settings: dict[str, Any], space: dict[str, str] | None) -> dict
     return own | {
         "space": described_space(settings["space"]) if space is None else space_of(space),
         "halving": None if halving is None else Halving(**halving),
-        "stages": stages if len(stages) > 1 else None,
+        "stages": None if stages == [list(settings["space"])] else stages,  # one of all in order is what none means
     }
