@@ -101,6 +101,7 @@ def of_a_rate(learning_rate, epochs):
 def folder(tmp_path, monkeypatch):
     (tmp_path / "train.py").write_text(USERS_FILE)
     (tmp_path / "neighbour.py").write_text("")
+    (tmp_path / "one.py").write_text("def only():\n    pass\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -227,6 +228,9 @@ def test_the_installed_command_answers_in_a_process_of_its_own(folder):
         (["nowhere.py:build"], "there is no file nowhere.py"),
         (["train.py"], "can be one of: build, failing, generating, nothing, of_a_rate, ready"),
         (["train.py:biuld"], "train.py has no 'biuld'"),
+        (["neighbour.py"], "neighbour.py alone does not say what to train, and nothing in it could be trained: name a"),
+        (["one.py"], r"one.py alone does not say what to train: pass one.py:only\n"),
+        (["one.py:onyl"], r"one.py has no 'onyl': pass one.py:only\n"),
         (["train.py:number"], "number is an object of type int"),
         (["train.py:nothing"], r"nothing\(\) returned nothing"),
         (["train.py:generating"], r"generating\(\) returned an object of type generator"),
@@ -237,7 +241,7 @@ def test_the_installed_command_answers_in_a_process_of_its_own(folder):
         (["train.py:build", "--budget", "nan"], "budget"),
         (["train.py:build", "--budget", "0.5"], "budget"),
         (["train.py:build", "--min-learning-rate", "1", "--max-learning-rate", "0.1"], "min_learning_rate"),
-        (["train.py:build", "--metric", "val_acuracy"], "val_loss"),
+        (["train.py:build", "--metric", "val_los"], r"reports: \S+, val_loss; did you mean val_loss\?\n"),
         (["train.py:build", "--report", "train.py/report.html"], "cannot write"),
         (["train.py:build", "--study", "train.py"], "is a file"),
         (["train.py:build", "--colour", "red"], "No such option"),

@@ -138,7 +138,7 @@ def search(space: tuple[str, ...], **given: Any) -> None:
 @options.vectorized
 @options.kept
 def range_test(**given: Any) -> None:
-    """Raise the learning rate over a few hundred steps, and say what the loss did."""
+    """Raise the learning rate over a hundred steps, and say what the loss did."""
     request, settings = request_of(given)
     answer_by("range_test", request, settings)
 

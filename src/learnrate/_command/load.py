@@ -352,10 +352,12 @@ def _ended_by_itself(run: Callable[[], object], what: str) -> object:
 def _named(module: ModuleType, source: Source) -> object:
     if source.name and hasattr(module, source.name):
         return getattr(module, source.name)
-    candidates = ", ".join(_candidates(module)) or "nothing that could be trained"
-    lacks = f"has no {source.name!r}" if source.name else "holds several things"
-    msg = f"{source.file.name} {lacks}: pass {source.file.name}:NAME, where NAME can be one of: {candidates}"
-    raise InvalidArgumentError(msg)
+    file, candidates = source.file.name, _candidates(module)
+    lacks = f"{file} has no {source.name!r}" if source.name else f"{file} alone does not say what to train"
+    if not candidates:
+        raise InvalidArgumentError(f"{lacks}, and nothing in it could be trained: {_ALLOWED}")
+    one_of = f":NAME, where NAME can be one of: {', '.join(candidates)}" if len(candidates) > 1 else f":{candidates[0]}"
+    raise InvalidArgumentError(f"{lacks}: pass {file}{one_of}")
 
 
 def _candidates(module: ModuleType) -> list[str]:
