@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from click.testing import CliRunner
 
 import learnrate
 from learnrate import cli
-from learnrate._command.load import Source, as_problem, kept_in, loaded, own_traceback
+from learnrate._command.kept import keep, kept_in
+from learnrate._command.load import Source, as_problem, loaded, own_traceback
 from learnrate._command.progress import PlainLines
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, StudyDamagedError, UnsupportedProblemError
@@ -360,6 +362,66 @@ def test_a_study_is_resumed_with_the_settings_that_it_was_begun_with(folder, arg
     assert same_but_for_time(once.stdout, again.stdout)
 
 
+@pytest.fixture
+def asked_of_sweep(monkeypatch):
+    """What each `learnrate.sweep` is asked, an engine as the number of its workers."""
+    asked, sweep = [], learnrate.sweep
+
+    def spied(*arguments, engine=None, **settings):
+        asked.append(settings | {"engine": engine and engine.num_workers})
+        return sweep(*arguments, **settings)
+
+    monkeypatch.setattr(learnrate, "sweep", spied)
+    return asked
+
+
+SWEEP = ["sweep", "train.py:build", "--learning-rates", "0.01,0.1", "--epochs", "1", "--study", "kept"]
+
+
+def test_a_study_goes_on_with_the_report_the_workers_and_the_rest_of_its_beginning(folder, monkeypatch, asked_of_sweep):
+    pytest.importorskip("tensorboard", reason="--tensorboard needs it")
+    run(*SWEEP, "--report", "live.html", "--tensorboard", "runs", "--workers", "2", "--vectorized", "off")
+    (folder / "live.html").write_text("Interrupted. Go on by learnrate resume kept")
+    shutil.rmtree(folder / "runs")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    finished = run("resume", "../kept")
+    assert f"report: {folder}/live.html" in finished.stderr
+    assert "Best of 2 trainings" in (folder / "live.html").read_text()
+
+    (folder / "live.html").unlink()
+    monkeypatch.setattr(cli, "result_of", lambda _: None)  # as if the last moment had been lost
+    resumed = run("resume", "../kept")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert asked_of_sweep[-1]["engine"] == 2
+    assert asked_of_sweep[-1]["vectorized"] is False
+    assert "Best of 2 trainings" in (folder / "live.html").read_text()
+    assert len(list((folder / "runs").iterdir())) == 2
+
+    run("resume", "../kept", "--report", "new.html", "--workers", "1", "--vectorized", "auto")
+    for _ in range(2):  # the second time told nothing: as it was asked last
+        assert asked_of_sweep[-1]["engine"] is None
+        assert asked_of_sweep[-1]["vectorized"] == "auto"
+        assert (folder / "elsewhere" / "new.html").exists()
+        (folder / "elsewhere" / "new.html").unlink()
+        run("resume", folder / "kept")
+
+
+def test_a_study_from_elsewhere_names_no_file_to_write(folder, monkeypatch, asked_of_sweep):
+    run(*SWEEP, "--report", "live.html", "--workers", "2")
+    (folder / "live.html").unlink()
+    with (folder / "kept" / "cli.json").open("a") as file:
+        file.write(" ")
+    run("resume", "kept")
+    assert not (folder / "live.html").exists()
+    monkeypatch.setattr(cli, "result_of", lambda _: None)
+    resumed = run("resume", "kept", "train.py:build")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert "--report, --tensorboard, --workers and --vectorized of its beginning are left out" in resumed.stderr
+    assert asked_of_sweep[-1]["engine"] is None
+    assert not (folder / "live.html").exists()
+
+
 def test_a_study_of_something_else_is_refused(folder):
     run("sweep", "train.py:build", "--learning-rates", "0.1", "--epochs", 1, "--study", "kept")
     done = run("sweep", "train.py:build", "--learning-rates", "0.1", "--epochs", 2, "--study", "kept")
@@ -379,7 +441,7 @@ def test_a_study_from_python_is_resumed_when_told_what_it_trains(folder, monkeyp
 def test_what_a_study_trains_is_kept_whole_and_read_with_care(folder):
     study = folder / "kept"
     study.mkdir()
-    Source.parse("train.py:build").keep_in(study)
+    keep(Source.parse("train.py:build"), study)
     assert kept_in(study) == Source(folder / "train.py", "build")
     (folder / "train.py").rename(folder / "moved.py")
     with pytest.raises(InvalidArgumentError, match="no longer there"):

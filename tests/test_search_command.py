@@ -183,6 +183,23 @@ def test_a_search_begun_in_python_goes_on_where_its_space_says_all(folder, monke
         described_space({"activation": {"kind": "choice", "values": ["<function relu>"]}})
 
 
+def test_a_search_goes_on_with_its_workers_and_has_no_vectorized(folder, monkeypatch):
+    (folder / "calls").write_text("9")
+    engines = []
+
+    def engine(**settings):
+        engines.append(settings)
+
+    monkeypatch.setattr(learnrate, "LocalEngine", engine)
+    run(*ASKED, "--study", "kept", "--workers", "2")
+    monkeypatch.setattr(cli, "result_of", lambda _: None)
+    assert run("resume", "kept").exit_code == 0
+    assert engines == [{"num_workers": 2}] * 2
+    refused = run("resume", "kept", "--vectorized", "on")
+    assert refused.exit_code == 2
+    assert "leave --vectorized out" in refused.stderr
+
+
 def test_a_search_in_one_stage_of_another_order_goes_on(folder):
     asked = ["search", "train.py:build", *SPACE, "--stages", "sizes,noise,learning_rate", *ASKED[-4:]]
     assert run(*asked, "--study", "kept").exit_code == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -27,11 +27,14 @@ from learnrate._command.answering import (
     stop,
     write_report,
 )
-from learnrate._command.load import Command, Source, kept_in, kept_space
+from learnrate._command.kept import Asked, kept_asked, kept_in, kept_space
 from learnrate._command.printable import printable
 from learnrate._searching.space_text import space_of, texts_of
 from learnrate._watching.live import follow, resume_command, write_study
 from learnrate._watching.standing import RESULTS, result_of, standing_of
+
+if TYPE_CHECKING:
+    from learnrate._command.load import Command, Source
 
 _WRONG_USAGE = (
     errors.InvalidArgumentError,
@@ -181,13 +184,14 @@ def diagnose(files: tuple[Path, ...], as_json: bool, report: Path | None, chart:
 @click.argument("study", type=options.FOLDER)
 @click.argument("problem", callback=options.as_source, metavar="[FILE.py:NAME]", required=False)
 @click.option("--trust", is_flag=True, help="Run what a study says that was not begun by you on this machine.")
-@options.workers
+@options.anew
 @options.tensorboard
 @options.output
 def resume(study: Path, problem: Source | Command | None, *, trust: bool, **given: Any) -> None:
     """Go on with an interrupted study: nothing that is finished is trained again.
 
-    FILE.py:NAME is needed where the file has moved since, or where the study was begun from Python.
+    FILE.py:NAME is needed where the file has moved since, or where the study was begun from Python. --report,
+    --tensorboard, --workers and --vectorized are as the study was begun, unless they are given anew.
     """
     from learnrate.study import Study
 
@@ -195,7 +199,8 @@ def resume(study: Path, problem: Source | Command | None, *, trust: bool, **give
         verb, settings, result = kept.verb, kept.settings, result_of(kept)
     if result is not None:
         say("the study is finished: this is what it found")
-        answer(result, given["report"], as_json=given["as_json"])
+        asked = kept_asked(study, trusted=trust) or Asked()
+        answer(result, asked.again(given)["report"], as_json=given["as_json"])
         return
     if verb not in RESULTS:
         raise errors.StudyError(
@@ -203,10 +208,13 @@ def resume(study: Path, problem: Source | Command | None, *, trust: bool, **give
         )
     if problem is None:
         problem = kept_in(study, trusted=trust)
-    space = kept_space(study)
+    space, asked = kept_space(study), kept_asked(study, trusted=trust)
+    if asked is None:
+        told = "--report, --tensorboard, --workers and --vectorized of its beginning"
+        say(f"{study} was not begun by you on this machine: the {told} are left out")
     remade = options.as_begun(verb, settings, study, space)
     say(f"going on with {verb.replace('_', '-')} of {problem}")
-    answer_by(verb, Request(problem, study, **given, space=space), remade)
+    answer_by(verb, Request(problem, study, **(asked or Asked()).again(given), space=space), remade)
 
 
 @main.command()

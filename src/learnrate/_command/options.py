@@ -33,8 +33,8 @@ def as_rates(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...
         raise click.BadParameter(f"{', '.join(texts)} is not a list of numbers such as 1e-4,1e-3,1e-2") from error
 
 
-def as_switch(_ctx: click.Context, _param: click.Parameter, word: str) -> bool | str:
-    return {"on": True, "off": False}.get(word, word)
+def as_switch(_ctx: click.Context, _param: click.Parameter, word: str | None) -> bool | str | None:
+    return word if word is None else {"on": True, "off": False}.get(word, word)
 
 
 def options(*options: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -84,6 +84,15 @@ vectorized = click.option(
     show_default=True,
     callback=as_switch,
     help="Whether to train several rates, or seeds, in one program; auto where that pays.",
+)
+anew = options(
+    click.option("--workers", type=click.IntRange(min=1), help="Trainings at a time, a process each."),
+    click.option(
+        "--vectorized",
+        type=click.Choice(["auto", "on", "off"]),
+        callback=as_switch,
+        help="Whether to train several rates, or seeds, in one program.",
+    ),
 )
 mode = click.option(
     "--mode", type=click.Choice(["min", "max"]), default="min", show_default=True, help="What is better."
