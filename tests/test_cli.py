@@ -309,7 +309,7 @@ def test_control_c_says_what_is_known_and_how_to_go_on_and_resume_gives_the_unin
 
     standing = json.loads(run("status", "kept", "--json").stdout)
     assert not standing["finished"]
-    assert standing["trials"]["running"] == 1
+    assert standing["trials"]["interrupted"] == 1
     assert 0 < standing["spent"] < 2
 
     refused = run("report", "kept")

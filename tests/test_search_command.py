@@ -68,9 +68,9 @@ def test_an_interrupted_search_goes_on_untold_and_gives_the_uninterrupted_answer
     assert "go on by learnrate resume kept" in stopped.stderr
     assert "Interrupted: search, best so far val_loss" in (folder / "live.html").read_text()
 
-    assert "trainings: 5 complete, 1 running" in run("status", "kept").stdout
+    assert "trainings: 5 complete, 1 interrupted" in run("status", "kept").stdout
     standing = json.loads(run("status", "kept", "--json").stdout)
-    assert standing["trials"] == {"complete": 5, "running": 1}
+    assert standing["trials"] == {"complete": 5, "interrupted": 1}
     run("report", "kept", "--output", "standing.html")
     assert "Go on by <code>learnrate resume " in (folder / "standing.html").read_text()
 
