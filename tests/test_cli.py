@@ -452,6 +452,26 @@ def test_what_a_study_trains_is_kept_whole_and_read_with_care(folder):
             kept_in(study)
 
 
+def test_a_folder_of_several_schedules_is_told_of_and_gone_on_with_by_its_command(folder):
+    asked = ["select", "train.py:build", "--epochs", "4", "--schedules", "constant,cosine", "--study", "kept"]
+    assert run(*asked).exit_code == 0
+    (folder / "kept" / "2-cosine").rename(folder / "kept" / "10-cosine")
+    told = run("status", "kept")
+    assert told.exit_code == 0, told.stderr
+    assert re.search(r"^1-constant: select: finished\n(.+\n)+\n10-cosine: select: finished\n", told.stdout)
+    standings = json.loads(run("status", "kept", "--json").stdout)
+    assert {name: one["finished"] for name, one in standings.items()} == {"1-constant": True, "10-cosine": True}
+    resumed = run("resume", "kept")
+    assert resumed.exit_code == 1
+    assert "kept holds studies (1-constant, 10-cosine)" in resumed.stderr
+    assert "give that command again, and it goes on with them" in resumed.stderr
+    for verb in (["report"], ["export", "--csv", "trials.csv"]):
+        refused = run(*verb, "kept")
+        assert refused.exit_code == 1
+        assert f"name one of them, such as {folder / 'kept' / '1-constant'}" in refused.stderr
+    assert run("report", "kept/1-constant").exit_code == 0
+
+
 @pytest.mark.parametrize("verb", ["resume", "report", "status"])
 def test_a_folder_that_is_no_study_is_said_to_be_none(folder, verb):
     done = run(verb, "nowhere")

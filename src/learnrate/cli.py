@@ -31,7 +31,7 @@ from learnrate._command.kept import Asked, kept_asked, kept_in, kept_space
 from learnrate._command.printable import printable
 from learnrate._searching.space_text import space_of, texts_of
 from learnrate._watching.live import follow, resume_command, write_study
-from learnrate._watching.standing import RESULTS, result_of, standing_of
+from learnrate._watching.standing import RESULTS, Standing, result_of, standing_of
 
 if TYPE_CHECKING:
     from learnrate._command.load import Command, Source
@@ -193,8 +193,14 @@ def resume(study: Path, problem: Source | Command | None, *, trust: bool, **give
     FILE.py:NAME is needed where the file has moved since, or where the study was begun from Python. --report,
     --tensorboard, --workers and --vectorized are as the study was begun, unless they are given anew.
     """
-    from learnrate.study import Study
+    from learnrate.study import Study, studies_in
 
+    several = studies_in(study)
+    if several:
+        raise errors.StudyError(
+            f"{study} holds studies ({', '.join(one.name for one in several)}), as select with --schedules makes them: "
+            "give that command again, and it goes on with them"
+        )
     with Study.read(study) as kept:
         verb, settings, result = kept.verb, kept.settings, result_of(kept)
     if result is not None:
@@ -244,12 +250,18 @@ def report(study: Path, output: Path | None, following: bool) -> None:
 @click.argument("study", type=options.FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, alone on standard output.")
 def status(study: Path, as_json: bool) -> None:
-    """Say how far a study is."""
-    from learnrate.study import Study
+    """Say how far a study is, or each of several schedules' studies."""
+    from learnrate.study import Study, studies_in
 
-    with Study.read(study) as kept:
-        standing = standing_of(kept)
-    click.echo(msgspec.json.encode(standing).decode() if as_json else printable(str(standing)))
+    several = studies_in(study)
+    standings: dict[str, Standing] = {}
+    for one in several or [study]:
+        with Study.read(one) as kept:
+            standings[one.name] = standing_of(kept)
+    if as_json:
+        click.echo(msgspec.json.encode(standings if several else standings[study.name]).decode())
+        return
+    click.echo(printable("\n\n".join(f"{name}: {one}" if several else str(one) for name, one in standings.items())))
 
 
 @main.command()
