@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from click.testing import CliRunner
 
 import learnrate
 from learnrate import cli
-from learnrate._command.load import Source, as_problem, kept_in, loaded, own_traceback
+from learnrate._command.kept import keep, kept_in
+from learnrate._command.load import Source, as_problem, loaded, own_traceback
 from learnrate._command.progress import PlainLines
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, StudyDamagedError, UnsupportedProblemError
@@ -101,6 +103,7 @@ def of_a_rate(learning_rate, epochs):
 def folder(tmp_path, monkeypatch):
     (tmp_path / "train.py").write_text(USERS_FILE)
     (tmp_path / "neighbour.py").write_text("")
+    (tmp_path / "one.py").write_text("def only():\n    pass\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -227,6 +230,9 @@ def test_the_installed_command_answers_in_a_process_of_its_own(folder):
         (["nowhere.py:build"], "there is no file nowhere.py"),
         (["train.py"], "can be one of: build, failing, generating, nothing, of_a_rate, ready"),
         (["train.py:biuld"], "train.py has no 'biuld'"),
+        (["neighbour.py"], "neighbour.py alone does not say what to train, and nothing in it could be trained: name a"),
+        (["one.py"], r"one.py alone does not say what to train: pass one.py:only\n"),
+        (["one.py:onyl"], r"one.py has no 'onyl': pass one.py:only\n"),
         (["train.py:number"], "number is an object of type int"),
         (["train.py:nothing"], r"nothing\(\) returned nothing"),
         (["train.py:generating"], r"generating\(\) returned an object of type generator"),
@@ -237,7 +243,7 @@ def test_the_installed_command_answers_in_a_process_of_its_own(folder):
         (["train.py:build", "--budget", "nan"], "budget"),
         (["train.py:build", "--budget", "0.5"], "budget"),
         (["train.py:build", "--min-learning-rate", "1", "--max-learning-rate", "0.1"], "min_learning_rate"),
-        (["train.py:build", "--metric", "val_acuracy"], "val_loss"),
+        (["train.py:build", "--metric", "val_los"], r"reports: \S+, val_loss; did you mean val_loss\?\n"),
         (["train.py:build", "--report", "train.py/report.html"], "cannot write"),
         (["train.py:build", "--study", "train.py"], "is a file"),
         (["train.py:build", "--colour", "red"], "No such option"),
@@ -303,7 +309,7 @@ def test_control_c_says_what_is_known_and_how_to_go_on_and_resume_gives_the_unin
 
     standing = json.loads(run("status", "kept", "--json").stdout)
     assert not standing["finished"]
-    assert standing["trials"]["running"] == 1
+    assert standing["trials"]["interrupted"] == 1
     assert 0 < standing["spent"] < 2
 
     refused = run("report", "kept")
@@ -356,6 +362,66 @@ def test_a_study_is_resumed_with_the_settings_that_it_was_begun_with(folder, arg
     assert same_but_for_time(once.stdout, again.stdout)
 
 
+@pytest.fixture
+def asked_of_sweep(monkeypatch):
+    """What each `learnrate.sweep` is asked, an engine as the number of its workers."""
+    asked, sweep = [], learnrate.sweep
+
+    def spied(*arguments, engine=None, **settings):
+        asked.append(settings | {"engine": engine and engine.num_workers})
+        return sweep(*arguments, **settings)
+
+    monkeypatch.setattr(learnrate, "sweep", spied)
+    return asked
+
+
+SWEEP = ["sweep", "train.py:build", "--learning-rates", "0.01,0.1", "--epochs", "1", "--study", "kept"]
+
+
+def test_a_study_goes_on_with_the_report_the_workers_and_the_rest_of_its_beginning(folder, monkeypatch, asked_of_sweep):
+    pytest.importorskip("tensorboard", reason="--tensorboard needs it")
+    run(*SWEEP, "--report", "live.html", "--tensorboard", "runs", "--workers", "2", "--vectorized", "off")
+    (folder / "live.html").write_text("Interrupted. Go on by learnrate resume kept")
+    shutil.rmtree(folder / "runs")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    finished = run("resume", "../kept")
+    assert f"report: {folder}/live.html" in finished.stderr
+    assert "Best of 2 trainings" in (folder / "live.html").read_text()
+
+    (folder / "live.html").unlink()
+    monkeypatch.setattr(cli, "result_of", lambda _: None)  # as if the last moment had been lost
+    resumed = run("resume", "../kept")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert asked_of_sweep[-1]["engine"] == 2
+    assert asked_of_sweep[-1]["vectorized"] is False
+    assert "Best of 2 trainings" in (folder / "live.html").read_text()
+    assert len(list((folder / "runs").iterdir())) == 2
+
+    run("resume", "../kept", "--report", "new.html", "--workers", "1", "--vectorized", "auto")
+    for _ in range(2):  # the second time told nothing: as it was asked last
+        assert asked_of_sweep[-1]["engine"] is None
+        assert asked_of_sweep[-1]["vectorized"] == "auto"
+        assert (folder / "elsewhere" / "new.html").exists()
+        (folder / "elsewhere" / "new.html").unlink()
+        run("resume", folder / "kept")
+
+
+def test_a_study_from_elsewhere_names_no_file_to_write(folder, monkeypatch, asked_of_sweep):
+    run(*SWEEP, "--report", "live.html", "--workers", "2")
+    (folder / "live.html").unlink()
+    with (folder / "kept" / "cli.json").open("a") as file:
+        file.write(" ")
+    run("resume", "kept")
+    assert not (folder / "live.html").exists()
+    monkeypatch.setattr(cli, "result_of", lambda _: None)
+    resumed = run("resume", "kept", "train.py:build")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert "--report, --tensorboard, --workers and --vectorized of its beginning are left out" in resumed.stderr
+    assert asked_of_sweep[-1]["engine"] is None
+    assert not (folder / "live.html").exists()
+
+
 def test_a_study_of_something_else_is_refused(folder):
     run("sweep", "train.py:build", "--learning-rates", "0.1", "--epochs", 1, "--study", "kept")
     done = run("sweep", "train.py:build", "--learning-rates", "0.1", "--epochs", 2, "--study", "kept")
@@ -375,7 +441,7 @@ def test_a_study_from_python_is_resumed_when_told_what_it_trains(folder, monkeyp
 def test_what_a_study_trains_is_kept_whole_and_read_with_care(folder):
     study = folder / "kept"
     study.mkdir()
-    Source.parse("train.py:build").keep_in(study)
+    keep(Source.parse("train.py:build"), study)
     assert kept_in(study) == Source(folder / "train.py", "build")
     (folder / "train.py").rename(folder / "moved.py")
     with pytest.raises(InvalidArgumentError, match="no longer there"):
@@ -384,6 +450,26 @@ def test_what_a_study_trains_is_kept_whole_and_read_with_care(folder):
         (study / "cli.json").write_text(damaged)
         with pytest.raises(StudyDamagedError, match="cannot be read"):
             kept_in(study)
+
+
+def test_a_folder_of_several_schedules_is_told_of_and_gone_on_with_by_its_command(folder):
+    asked = ["select", "train.py:build", "--epochs", "4", "--schedules", "constant,cosine", "--study", "kept"]
+    assert run(*asked).exit_code == 0
+    (folder / "kept" / "2-cosine").rename(folder / "kept" / "10-cosine")
+    told = run("status", "kept")
+    assert told.exit_code == 0, told.stderr
+    assert re.search(r"^1-constant: select: finished\n(.+\n)+\n10-cosine: select: finished\n", told.stdout)
+    standings = json.loads(run("status", "kept", "--json").stdout)
+    assert {name: one["finished"] for name, one in standings.items()} == {"1-constant": True, "10-cosine": True}
+    resumed = run("resume", "kept")
+    assert resumed.exit_code == 1
+    assert "kept holds studies (1-constant, 10-cosine)" in resumed.stderr
+    assert "give that command again, and it goes on with them" in resumed.stderr
+    for verb in (["report"], ["export", "--csv", "trials.csv"]):
+        refused = run(*verb, "kept")
+        assert refused.exit_code == 1
+        assert f"name one of them, such as {folder / 'kept' / '1-constant'}" in refused.stderr
+    assert run("report", "kept/1-constant").exit_code == 0
 
 
 @pytest.mark.parametrize("verb", ["resume", "report", "status"])

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from learnrate import log_uniform, logs, search, select, uniform
 from learnrate._command.export import to_csv, to_optuna, to_tensorboard
+from learnrate._watching.standing import standing_of
 from learnrate.cli import main
 from learnrate.errors import InvalidArgumentError, StudyError
 from learnrate.study import Study
@@ -71,6 +72,32 @@ def test_a_table_has_a_line_for_each_trial(study, tmp_path):
         one.value for one in trials if one.value is not None
     ]
     assert float(rows[0]["noise"]) == trials[0].hyperparameters["noise"]
+
+
+def test_what_was_being_trained_is_interrupted_where_nobody_works_on_the_study(tmp_path):
+    def stopping(noise):
+        if noise:
+            raise KeyboardInterrupt
+        return QuadraticTrainable(noise=noise)
+
+    space = {"learning_rate": [0.1], "noise": [0.0, 0.1]}
+    with pytest.raises(KeyboardInterrupt):
+        search(stopping, space, epochs=2, sampler="grid", study=tmp_path / "kept")
+    url = f"sqlite:///{tmp_path / 'kept.db'}"
+    with Study.read(tmp_path / "kept") as kept:
+        to_csv(kept, tmp_path / "trials.csv")
+        to_optuna(kept, url)
+        identity, settings = kept.identity, kept.settings
+        assert standing_of(kept).trials == {"complete": 1, "interrupted": 1}
+        with Study.open(tmp_path / "kept", verb="search", settings=settings, identity=identity):
+            to_csv(kept, tmp_path / "at-work.csv")
+            assert standing_of(kept).trials == {"complete": 1, "running": 1}
+    with (tmp_path / "trials.csv").open(newline="") as file:
+        assert [row["state"] for row in csv.DictReader(file)] == ["complete", "interrupted"]
+    with (tmp_path / "at-work.csv").open(newline="") as file:
+        assert [row["state"] for row in csv.DictReader(file)] == ["complete", "running"]
+    found = optuna.load_study(study_name="kept", storage=url)
+    assert [one.user_attrs["state"] for one in found.trials] == ["complete", "interrupted"]
 
 
 def test_tensorboard_finds_each_trials_hyperparameters_and_metrics(study, tmp_path):

@@ -3,16 +3,19 @@
 import contextlib
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 
+import msgspec
 import pytest
 
 import learnrate
 from learnrate._watching import live, tensorboard
-from learnrate._watching.lines import sparkline
+from learnrate._watching.lines import described, sparkline
 from learnrate._watching.tally import Tally
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, MissingExtraError
@@ -69,6 +72,49 @@ def test_the_tally_knows_the_best_what_is_spent_and_how_long_the_rest_takes():
     assert tally.best.learning_rate == 1e-2
     assert not tally.running
     assert tally.spent == 1.0
+
+
+def test_the_time_left_is_not_told_before_a_tenth_of_the_work():
+    now = [0.0]
+    tally = Tally("val_loss", clock=lambda: now[0])
+    tally(event(EventKind.STAGE))
+    for number, (seconds, expected) in enumerate([(6.0, None), (7.0, None), (8.0, None), (9.0, 81.0)]):
+        now[0] = seconds  # five seconds of imports, and one for each quarter of a run
+        for one in story(number, values=(0.5,), spent=number / 4):
+            tally(msgspec.structs.replace(one, budget=10.0))
+        assert tally.seconds_left == expected
+
+
+def test_what_a_study_recalls_tells_nothing_of_the_pace():
+    now = [0.0]
+    tally = Tally("val_loss", clock=lambda: now[0])
+    tally(event(EventKind.STAGE))
+    tally(list(story(0, values=(0.5, 0.4, 0.3, 0.2)))[-1])  # recalled: it ends without having begun here
+    assert tally.spent == 1.0
+    assert tally.seconds_left is None
+    now[0] = 10.0
+    for one in story(1, values=(0.5, 0.4), spent=1.0):
+        tally(one)
+    assert tally.seconds_left == 10.0
+
+
+def test_another_schedule_has_a_budget_and_a_pace_of_its_own():
+    now = [0.0]
+    tally = Tally("val_loss", clock=lambda: now[0])
+    for one in story(0, values=(0.5, 0.4, 0.3, 0.2)):
+        tally(one)
+    now[0] = 10.0
+    tally(event(EventKind.STAGE))
+    now[0] = 12.0
+    for one in story(0, values=(0.5, 0.4)):
+        tally(one)
+    assert tally.seconds_left == 6.0
+
+
+def test_a_trial_is_described_with_the_epoch_of_its_value():
+    risen = trial(0, [0.5, 0.25, 0.75], TrialState.COMPLETE)
+    assert described(risen, "val_loss") == "learning rate 1e-3: val_loss 0.25 at epoch 2, 3 epochs"
+    assert described(trial(0, [0.5, 0.25]), "val_loss") == "learning rate 1e-3: val_loss 0.25, 2 of 4 epochs"
 
 
 def test_trials_of_another_schedule_are_counted_from_0_again_and_lose_none():
@@ -205,6 +251,35 @@ def test_tensorboard_reads_the_curves_and_the_hyperparameters(tmp_path):
     assert started.hparams["learning_rate"].number_value == 1e-3
     _, values = scalars(tmp_path / "trial-001-lr-1e-2", "loss")
     assert values[0] == (1, pytest.approx(0.4))
+
+
+def test_tensorboard_holds_no_file_open_and_appends_where_a_trial_goes_on(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard reads what was written")
+    resource = pytest.importorskip("resource", reason="Unix tells how many files may be open")
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest_free)
+    with tensorboard.TensorBoard(tmp_path) as board:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 8, allowed[1]))
+            for number in range(20):
+                for one in story(number, values=(0.5, 0.25)):
+                    board(one)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+        board(list(story(7, values=(0.5, 0.25, 0.125)))[-1])
+    assert scalars(tmp_path / "trial-007-lr-1e-3", "loss")[1] == [(1, 0.5), (2, 0.25), (3, 0.125)]
+
+
+def test_a_run_that_is_deleted_meanwhile_is_written_again(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard reads what was written")
+    begun, *rest = story()
+    with tensorboard.TensorBoard(tmp_path) as board:
+        board(begun)
+        shutil.rmtree(tmp_path / "trial-000-lr-1e-3")
+        for one in rest:
+            board(one)
+    assert scalars(tmp_path / "trial-000-lr-1e-3", "loss")[1] == [(1, 0.5), (2, 0.25)]
 
 
 def test_tensorboard_has_each_row_once_after_a_resume(tmp_path):

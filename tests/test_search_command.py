@@ -68,9 +68,9 @@ def test_an_interrupted_search_goes_on_untold_and_gives_the_uninterrupted_answer
     assert "go on by learnrate resume kept" in stopped.stderr
     assert "Interrupted: search, best so far val_loss" in (folder / "live.html").read_text()
 
-    assert "trainings: 5 complete, 1 running" in run("status", "kept").stdout
+    assert "trainings: 5 complete, 1 interrupted" in run("status", "kept").stdout
     standing = json.loads(run("status", "kept", "--json").stdout)
-    assert standing["trials"] == {"complete": 5, "running": 1}
+    assert standing["trials"] == {"complete": 5, "interrupted": 1}
     run("report", "kept", "--output", "standing.html")
     assert "Go on by <code>learnrate resume " in (folder / "standing.html").read_text()
 
@@ -182,6 +182,44 @@ def test_a_search_begun_in_python_goes_on_where_its_space_says_all(folder, monke
     assert learnrate.Search.from_json(resumed.stdout).value == begun.value
     with pytest.raises(InvalidArgumentError, match="from Python again"):
         described_space({"activation": {"kind": "choice", "values": ["<function relu>"]}})
+
+
+def test_a_search_goes_on_with_its_workers_and_has_no_vectorized(folder, monkeypatch):
+    (folder / "calls").write_text("9")
+    engines = []
+
+    def engine(**settings):
+        engines.append(settings)
+
+    monkeypatch.setattr(learnrate, "LocalEngine", engine)
+    run(*ASKED, "--study", "kept", "--workers", "2")
+    monkeypatch.setattr(cli, "result_of", lambda _: None)
+    assert run("resume", "kept").exit_code == 0
+    assert engines == [{"num_workers": 2}] * 2
+    refused = run("resume", "kept", "--vectorized", "on")
+    assert refused.exit_code == 2
+    assert "leave --vectorized out" in refused.stderr
+
+
+def test_a_search_in_one_stage_of_another_order_goes_on(folder):
+    asked = ["search", "train.py:build", *SPACE, "--stages", "sizes,noise,learning_rate", *ASKED[-4:]]
+    assert run(*asked, "--study", "kept").exit_code == 1
+    resumed = run("resume", "kept", "--json")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert same_but_for_time(resumed.stdout, run(*asked, "--json").stdout)
+
+
+@pytest.mark.parametrize(("count", "says"), [(8, "5 trials failed one after"), (2, "all 2 trials failed")])
+def test_a_study_of_failures_says_that_it_keeps_them(folder, count, says):
+    (folder / "train.py").write_text("def build(noise):\n    raise OSError('no data')")
+    asked = ["search", "train.py:build", *SPACE[:4], "--epochs", "2", "--num-trials", count]
+    assert "keeps these failures" not in run(*asked).stderr
+    for source in ("", USERS_FILE):  # the second time the cause is mended
+        (folder / "train.py").write_text(source or (folder / "train.py").read_text())
+        done = run(*asked, "--study", "kept")
+        assert done.exit_code == 1
+        assert says in done.stderr
+        assert f"the study in {folder}/kept keeps these failures: mend their cause, and name" in done.stderr
 
 
 def test_another_problem_is_no_going_on_with_the_study_of_this_one(folder):

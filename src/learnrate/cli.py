@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -27,11 +27,14 @@ from learnrate._command.answering import (
     stop,
     write_report,
 )
-from learnrate._command.load import Command, Source, kept_in, kept_space
+from learnrate._command.kept import Asked, kept_asked, kept_in, kept_space
 from learnrate._command.printable import printable
 from learnrate._searching.space_text import space_of, texts_of
 from learnrate._watching.live import follow, resume_command, write_study
-from learnrate._watching.standing import RESULTS, result_of, standing_of
+from learnrate._watching.standing import RESULTS, Standing, result_of, standing_of
+
+if TYPE_CHECKING:
+    from learnrate._command.load import Command, Source
 
 _WRONG_USAGE = (
     errors.InvalidArgumentError,
@@ -138,7 +141,7 @@ def search(space: tuple[str, ...], **given: Any) -> None:
 @options.vectorized
 @options.kept
 def range_test(**given: Any) -> None:
-    """Raise the learning rate over a few hundred steps, and say what the loss did."""
+    """Raise the learning rate over a hundred steps, and say what the loss did."""
     request, settings = request_of(given)
     answer_by("range_test", request, settings)
 
@@ -181,21 +184,29 @@ def diagnose(files: tuple[Path, ...], as_json: bool, report: Path | None, chart:
 @click.argument("study", type=options.FOLDER)
 @click.argument("problem", callback=options.as_source, metavar="[FILE.py:NAME]", required=False)
 @click.option("--trust", is_flag=True, help="Run what a study says that was not begun by you on this machine.")
-@options.workers
+@options.anew
 @options.tensorboard
 @options.output
 def resume(study: Path, problem: Source | Command | None, *, trust: bool, **given: Any) -> None:
     """Go on with an interrupted study: nothing that is finished is trained again.
 
-    FILE.py:NAME is needed where the file has moved since, or where the study was begun from Python.
+    FILE.py:NAME is needed where the file has moved since, or where the study was begun from Python. --report,
+    --tensorboard, --workers and --vectorized are as the study was begun, unless they are given anew.
     """
-    from learnrate.study import Study
+    from learnrate.study import Study, studies_in
 
+    several = studies_in(study)
+    if several:
+        raise errors.StudyError(
+            f"{study} holds studies ({', '.join(one.name for one in several)}), as select with --schedules makes them: "
+            "give that command again, and it goes on with them"
+        )
     with Study.read(study) as kept:
         verb, settings, result = kept.verb, kept.settings, result_of(kept)
     if result is not None:
         say("the study is finished: this is what it found")
-        answer(result, given["report"], as_json=given["as_json"])
+        asked = kept_asked(study, trusted=trust) or Asked()
+        answer(result, asked.again(given)["report"], as_json=given["as_json"])
         return
     if verb not in RESULTS:
         raise errors.StudyError(
@@ -203,10 +214,13 @@ def resume(study: Path, problem: Source | Command | None, *, trust: bool, **give
         )
     if problem is None:
         problem = kept_in(study, trusted=trust)
-    space = kept_space(study)
+    space, asked = kept_space(study), kept_asked(study, trusted=trust)
+    if asked is None:
+        told = "--report, --tensorboard, --workers and --vectorized of its beginning"
+        say(f"{study} was not begun by you on this machine: the {told} are left out")
     remade = options.as_begun(verb, settings, study, space)
     say(f"going on with {verb.replace('_', '-')} of {problem}")
-    answer_by(verb, Request(problem, study, **given, space=space), remade)
+    answer_by(verb, Request(problem, study, **(asked or Asked()).again(given), space=space), remade)
 
 
 @main.command()
@@ -236,12 +250,18 @@ def report(study: Path, output: Path | None, following: bool) -> None:
 @click.argument("study", type=options.FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, alone on standard output.")
 def status(study: Path, as_json: bool) -> None:
-    """Say how far a study is."""
-    from learnrate.study import Study
+    """Say how far a study is, or each of several schedules' studies."""
+    from learnrate.study import Study, studies_in
 
-    with Study.read(study) as kept:
-        standing = standing_of(kept)
-    click.echo(msgspec.json.encode(standing).decode() if as_json else printable(str(standing)))
+    several = studies_in(study)
+    standings: dict[str, Standing] = {}
+    for one in several or [study]:
+        with Study.read(one) as kept:
+            standings[one.name] = standing_of(kept)
+    if as_json:
+        click.echo(msgspec.json.encode(standings if several else standings[study.name]).decode())
+        return
+    click.echo(printable("\n\n".join(f"{name}: {one}" if several else str(one) for name, one in standings.items())))
 
 
 @main.command()

@@ -380,8 +380,24 @@ def _require_usable(folder: Path) -> None:
     if links:
         raise StudyError(f"{folder} has links in it, which may lead out of it: {_some(links)}; remove them")
     visible = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    studies = studies_in(folder)
+    if studies:
+        names = _some([study.name for study in studies])
+        raise StudyError(
+            f"{folder} holds studies ({names}), as select with several schedules makes them: name one of them, such as "
+            f"{studies[0]}, or an empty or a new folder"
+        )
     if visible and not (folder / DATABASE).is_file():
         raise StudyError(f"{folder} has {_some(visible)} in it but no {DATABASE}: name an empty or a new folder")
+
+
+def studies_in(folder: Path) -> list[Path]:
+    """Return the studies that a folder holds which is none itself, as `select` makes one for each of its schedules."""
+    with explained(folder):
+        if not folder.is_dir() or (folder / DATABASE).is_file():
+            return []
+        held = [entry for entry in folder.iterdir() if not entry.is_symlink() and (entry / DATABASE).is_file()]
+    return sorted(held, key=lambda study: (len(study.name.split("-")[0]), study.name))  # 10 comes after 2
 
 
 def _some(names: list[str]) -> str:

@@ -13,7 +13,8 @@ import msgspec
 import learnrate
 from learnrate import errors
 from learnrate._checks import mode_for
-from learnrate._command.load import Command, Source, loaded, loaded_builder, own_traceback, parsed, require_same
+from learnrate._command.kept import Asked, keep, require_same
+from learnrate._command.load import Command, Source, loaded, loaded_builder, own_traceback, parsed
 from learnrate._command.printable import printable
 from learnrate._command.progress import shown
 from learnrate._watching.live import LiveReport, resume_command
@@ -43,10 +44,22 @@ class Request(NamedTuple):
     as_json: bool
     tensorboard: Path | None = None
     workers: int = 1
+    vectorized: bool | str | None = None
+    """None for a verb that has no such setting."""
     is_several: bool = False
     """Whether the study's folder holds a study of each schedule."""
     space: dict[str, str] | None = None
     """The space of a search, as it was typed."""
+
+    @property
+    def asked(self) -> Asked:
+        """What the study keeps beside what it trains."""
+        return Asked(
+            report=None if self.report is None else str(self.report.absolute()),
+            tensorboard=None if self.tensorboard is None else str(self.tensorboard.absolute()),
+            workers=self.workers,
+            vectorized=self.vectorized,
+        )
 
 
 def request_of(given: dict[str, Any]) -> tuple[Request, dict[str, Any]]:
@@ -112,12 +125,17 @@ def _trained(
 
 
 def _place(verb: str, request: Request) -> dict[str, Any]:
-    """Return where it is kept and, with several workers, where it is trained."""
-    if request.workers == 1:
-        return {"study": request.study}
-    if verb == "range_test":
-        raise errors.InvalidArgumentError("a range test is one training: leave --workers out")
-    return {"study": request.study, "engine": learnrate.LocalEngine(num_workers=request.workers)}
+    """Return where it is kept and, where that is asked, how and by whom it is trained."""
+    place: dict[str, Any] = {"study": request.study}
+    if request.vectorized is not None:
+        if verb == "search":
+            raise errors.InvalidArgumentError("a search trains each candidate by itself: leave --vectorized out")
+        place["vectorized"] = request.vectorized
+    if request.workers > 1:
+        if verb == "range_test":
+            raise errors.InvalidArgumentError("a range test is one training: leave --workers out")
+        place["engine"] = learnrate.LocalEngine(num_workers=request.workers)
+    return place
 
 
 @contextlib.contextmanager
@@ -148,7 +166,7 @@ class _Watch:
 
     def __call__(self, event: Event) -> None:
         if not self._resumable and self._request.study is not None and not self._request.is_several:
-            self._request.problem.keep_in(self._request.study, space=self._request.space)
+            keep(self._request.problem, self._request.study, self._request.space, self._request.asked)
             self._resumable = True
         if event.trial is not None and event.kind is EventKind.TRIAL_FINISHED:
             self._finished[event.trial.number] = event.trial

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnrate._searching.samplers import quiet
 from learnrate._searching.space import LEARNING_RATE, plain
+from learnrate._watching.standing import state_told
 from learnrate.errors import InvalidArgumentError, StudyError
 from learnrate.results import TrialState
 from learnrate.training import Event, EventKind
@@ -41,6 +42,7 @@ def to_csv(study: Study, path: Path) -> None:
     """Write a line for each trial: its hyperparameters, its state, its value and what it took."""
     trials = trials_of(study)
     names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
+    holder = study.holder()
     known = ["number", "state", "value", "standard_error", "epochs", "seconds", "seed"]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -48,7 +50,7 @@ def to_csv(study: Study, path: Path) -> None:
         table.writerow([*known[:3], *names, *known[3:]])
         for one in trials:
             error = one.standard_error
-            outcome = [one.number, one.state.value, "" if one.value is None else one.value]
+            outcome = [one.number, state_told(one, holder), "" if one.value is None else one.value]
             settings = [one.hyperparameters.get(name, "") for name in names]
             table.writerow([*outcome, *settings, "" if error is None else error, one.epochs, one.seconds, one.seed])
 
@@ -92,11 +94,12 @@ def to_optuna(study: Study, url: str) -> str:
         direction = "minimize" if mode == "min" else "maximize"
         target = optuna.create_study(storage=storage, study_name=name, direction=direction)
         distributions = _distributions(study.settings.get("space", {}), trials)
-        target.add_trials([_frozen(trial, distributions, metric) for trial in trials])
+        holder = study.holder()
+        target.add_trials([_frozen(trial, distributions, metric, state_told(trial, holder)) for trial in trials])
     return name
 
 
-def _frozen(trial: Trial, distributions: Mapping[str, Any], metric: str) -> Any:
+def _frozen(trial: Trial, distributions: Mapping[str, Any], metric: str, state: str) -> Any:
     import optuna
 
     given = {name: _optunas(value) for name, value in trial.hyperparameters.items() if name in distributions}
@@ -111,7 +114,7 @@ def _frozen(trial: Trial, distributions: Mapping[str, Any], metric: str) -> Any:
         distributions={name: distributions[name] for name in given},
         intermediate_values={math.ceil(epoch): float(value) for epoch, value in rows if math.isfinite(value)},
         user_attrs={
-            "state": trial.state.value,
+            "state": state,
             "epochs": trial.epochs,
             "seed": trial.seed,
             "seconds": trial.seconds,

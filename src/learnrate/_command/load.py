@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import msgspec
 
-from learnrate._signature import is_own, signature
-from learnrate.errors import InvalidArgumentError, StudyDamagedError, StudyMismatchError, UnsupportedProblemError
+from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 from learnrate.training import Trainable, require_trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from types import ModuleType
 
 
@@ -54,10 +53,6 @@ class Source(NamedTuple):
     def __str__(self) -> str:
         return f"{self.file}:{self.name}"
 
-    def keep_in(self, study: Path, space: Mapping[str, str] | None = None) -> None:
-        """Write into a study's folder what it trains, and a search's space, so that it can be resumed untold."""
-        _keep(_Kept(problem=str(self)), study, space)
-
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A command that trains: its words, where its metrics are, and the folder it was given in."""
@@ -71,10 +66,6 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __str__(self) -> str:
         return shlex.join(self.command)
-
-    def keep_in(self, study: Path, space: Mapping[str, str] | None = None) -> None:
-        """Write into a study's folder what it trains, and a search's space, so that it can be resumed untold."""
-        _keep(self, study, space)
 
     def problem(self) -> Trainable:
         """Return what it trains.
@@ -103,13 +94,6 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return {"log": self.log, "pattern": self.pattern, "timeout": self.timeout, "cwd": cwd}
 
 
-class _Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    problem: str
-
-
-_KEPT, _SIGNATURE, _SPACE = "cli.json", "cli.signature", "space"
-
-
 def parsed(words: Sequence[str], **options: Any) -> Source | Command:
     """Read what a person names: FILE.py:NAME, or the words of a command with the options that tell of its metrics.
 
@@ -122,90 +106,6 @@ def parsed(words: Sequence[str], **options: Any) -> Source | Command:
             raise InvalidArgumentError(f"{', '.join(given)} tells of a command, and {words[0]} is none: leave it out")
         return Source.parse(words[0])
     return Command(command=list(words), folder=str(Path.cwd()), **options)
-
-
-def kept_in(study: Path, *, trusted: bool = False) -> Source | Command:
-    """Read what a study trains, which will be run: so it must have been written by this user here, or be trusted.
-
-    Raises:
-        InvalidArgumentError: If that is not written there, or by another, or the file is no longer where it was.
-        StudyDamagedError: If it cannot be read.
-    """
-    again = f"say what it trains: learnrate resume {shlex.quote(str(study))} FILE.py:NAME"
-    kept = _kept(study, again)
-    if kept is None:
-        raise InvalidArgumentError(f"{study} was not begun from a shell; {again}")
-    what, written = kept
-    if not trusted and not is_own(written, _claimed(study)):
-        raise InvalidArgumentError(
-            f"{study} was not begun by you on this machine, and would run {what} to go on: look at that, and add "
-            f"--trust to run it; or {again}"
-        )
-    try:
-        return what if isinstance(what, Command) else Source.parse(what)
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{study} trains a file that is no longer there ({error}); {again}") from error
-
-
-def require_same(problem: Source | Command, study: Path) -> None:
-    """Refuse to go on with a study that was begun with something else to train.
-
-    Raises:
-        StudyMismatchError: If another file, name or command stands in the study's folder.
-        StudyDamagedError: If what stands there cannot be read.
-    """
-    kept = _kept(study, "name another folder")
-    begun = None if kept is None else kept[0]
-    now = problem.command if isinstance(problem, Command) else str(problem)
-    if begun is None or now == (begun.command if isinstance(begun, Command) else begun):
-        return
-    moved = f"; or, where it has only moved, learnrate resume {shlex.quote(str(study))} {problem}"
-    advice = "name another folder" + ("" if isinstance(problem, Command) else moved)
-    raise StudyMismatchError(f"{study} is a study of {begun}, and this is {problem}: {advice}")
-
-
-def _kept(study: Path, advice: str) -> tuple[Command | str, bytes] | None:
-    """Read what a study trains, a command or the text of a source, and as it was written; None where that is not."""
-    path = study / _KEPT
-    if not path.is_file():
-        return None
-    written = path.read_bytes()
-    try:
-        held = msgspec.json.decode(written, type=dict[str, Any])
-        held.pop(_SPACE, None)
-        what = msgspec.convert(held, Command) if "command" in held else msgspec.convert(held, _Kept).problem
-    except msgspec.MsgspecError as error:
-        raise StudyDamagedError(f"{path} cannot be read ({error}); {advice}") from error
-    return what, written
-
-
-def kept_space(study: Path) -> dict[str, str] | None:
-    """Read the space of a study's search as it was typed, which is data and is never run; None where it has none.
-
-    Raises:
-        StudyDamagedError: If it cannot be read.
-    """
-    path = study / _KEPT
-    if not path.is_file():
-        return None
-    try:
-        held = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]).get(_SPACE)
-        return None if held is None else msgspec.convert(held, dict[str, str])
-    except msgspec.MsgspecError as error:
-        raise StudyDamagedError(f"{path} cannot be read ({error})") from error
-
-
-def _keep(what: _Kept | Command, study: Path, space: Mapping[str, str] | None) -> None:
-    content = msgspec.json.encode(msgspec.to_builtins(what) | ({} if space is None else {_SPACE: space}))
-    for name, body in ((_SIGNATURE, signature(content).encode()), (_KEPT, content)):
-        partial = study / f".{name}"
-        partial.write_bytes(body)
-        partial.replace(study / name)
-
-
-def _claimed(study: Path) -> str:
-    path = study / _SIGNATURE
-    return path.read_text(encoding="latin-1") if path.is_file() else ""
 
 
 @contextlib.contextmanager
@@ -352,10 +252,12 @@ def _ended_by_itself(run: Callable[[], object], what: str) -> object:
 def _named(module: ModuleType, source: Source) -> object:
     if source.name and hasattr(module, source.name):
         return getattr(module, source.name)
-    candidates = ", ".join(_candidates(module)) or "nothing that could be trained"
-    lacks = f"has no {source.name!r}" if source.name else "holds several things"
-    msg = f"{source.file.name} {lacks}: pass {source.file.name}:NAME, where NAME can be one of: {candidates}"
-    raise InvalidArgumentError(msg)
+    file, candidates = source.file.name, _candidates(module)
+    lacks = f"{file} has no {source.name!r}" if source.name else f"{file} alone does not say what to train"
+    if not candidates:
+        raise InvalidArgumentError(f"{lacks}, and nothing in it could be trained: {_ALLOWED}")
+    one_of = f":NAME, where NAME can be one of: {', '.join(candidates)}" if len(candidates) > 1 else f":{candidates[0]}"
+    raise InvalidArgumentError(f"{lacks}: pass {file}{one_of}")
 
 
 def _candidates(module: ModuleType) -> list[str]:

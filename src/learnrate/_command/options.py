@@ -33,8 +33,8 @@ def as_rates(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...
         raise click.BadParameter(f"{', '.join(texts)} is not a list of numbers such as 1e-4,1e-3,1e-2") from error
 
 
-def as_switch(_ctx: click.Context, _param: click.Parameter, word: str) -> bool | str:
-    return {"on": True, "off": False}.get(word, word)
+def as_switch(_ctx: click.Context, _param: click.Parameter, word: str | None) -> bool | str | None:
+    return word if word is None else {"on": True, "off": False}.get(word, word)
 
 
 def options(*options: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -84,6 +84,15 @@ vectorized = click.option(
     show_default=True,
     callback=as_switch,
     help="Whether to train several rates, or seeds, in one program; auto where that pays.",
+)
+anew = options(
+    click.option("--workers", type=click.IntRange(min=1), help="Trainings at a time, a process each."),
+    click.option(
+        "--vectorized",
+        type=click.Choice(["auto", "on", "off"]),
+        callback=as_switch,
+        help="Whether to train several rates, or seeds, in one program.",
+    ),
 )
 mode = click.option(
     "--mode", type=click.Choice(["min", "max"]), help="What is better, where the metric's name does not say."
@@ -191,5 +200,5 @@ def _same_search(settings: dict[str, Any], space: dict[str, str] | None) -> dict
     return own | {
         "space": described_space(settings["space"]) if space is None else space_of(space),
         "halving": None if halving is None else Halving(**halving),
-        "stages": stages if len(stages) > 1 else None,
+        "stages": None if stages == [list(settings["space"])] else stages,  # one of all in order is what none means
     }

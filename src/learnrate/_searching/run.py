@@ -55,7 +55,7 @@ class Run:
                 self._stage(stage)
         if all(trial.state is TrialState.FAILED for trial in bench.trials.values()):
             error = next((trial.error for trial in bench.trials.values()), "nothing was tried")
-            raise TrialFailedError(f"all {len(bench.trials)} trials failed; the first with\n{error}")
+            raise TrialFailedError(f"all {len(bench.trials)} trials failed; the first with\n{error}{self._kept}")
         best = bench.best
         candidate = None if best is None else self._candidate(best.number, self._values[best.number])
         trials = [bench.diagnosed(bench.trials[number]) for number in sorted(bench.trials)]
@@ -209,6 +209,14 @@ class Run:
         return Candidate(number, point, self._plan.space.record(point), seed)
 
     @property
+    def _kept(self) -> str:
+        """Say that a study keeps its failures, whatever is mended meanwhile."""
+        study = self._bench.study
+        if study is None:
+            return ""
+        return f"\nthe study in {study.folder} keeps these failures: mend their cause, and name another folder"
+
+    @property
     def _failed_too_often(self) -> bool:
         return self._failures >= MOST_FAILURES
 
@@ -229,7 +237,9 @@ class Run:
         bench.warnings.append(f"trial {trial.number} failed: {reason}")
         if self._failures == MOST_FAILURES:
             if not any(one.state is TrialState.COMPLETE for one in bench.trials.values()):
-                raise TrialFailedError(f"{MOST_FAILURES} trials failed one after another; the last with\n{trial.error}")
+                raise TrialFailedError(
+                    f"{MOST_FAILURES} trials failed one after another; the last with\n{trial.error}{self._kept}"
+                )
             bench.warnings.append(f"the search ended early: {MOST_FAILURES} trials failed one after another")
             self._ends = True
 

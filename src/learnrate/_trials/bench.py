@@ -106,7 +106,7 @@ class Bench:
             )
             return
         names, hint = ", ".join(sorted(known)) or "none at all", did_you_mean(self.metric, known)
-        msg = f"no metric is named {self.metric!r}{hint}; the training reports {names}: pass one of these as metric="
+        msg = f"no metric is named {self.metric!r}: pass as metric= one that the training reports: {names}{hint}"
         raise UnknownMetricError(msg)
 
     @property

@@ -6,6 +6,8 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from learnrate._drawings.axes import places
 from learnrate._numbers import rate, short
 from learnrate._pages.search_words import point_words
@@ -103,7 +105,7 @@ def described(trial: Trial, metric: str) -> str:
         'learning rate 1e-3: loss 0.25, 2 epochs'
     """
     name = metric if metric in trial.curve.metrics else "loss"
-    value = "" if trial.value is None else f"{name} {short(trial.value, 3)}, "
+    value = "" if trial.value is None else f"{name} {short(trial.value, 3)}{_when(trial, name)}, "
     done = f"{short(trial.epochs, 2)} epoch{'' if trial.epochs == 1 else 's'}"
     head = f"{told(trial)}: "
     if trial.state is TrialState.RUNNING:
@@ -111,6 +113,13 @@ def described(trial: Trial, metric: str) -> str:
     if trial.state in (TrialState.DIVERGED, TrialState.FAILED):
         return f"{head}{trial.state.value} after {done}"
     return f"{head}{value}{done}"
+
+
+def _when(trial: Trial, name: str) -> str:
+    """Say at which epoch a trial had its value, where that is not its last."""
+    values = trial.curve.metrics.get(name)
+    had = [] if values is None else np.flatnonzero(values == trial.value).tolist()
+    return f" at epoch {short(float(trial.curve.epochs[had[0]]))}" if had and had[0] < len(trial.curve) - 1 else ""
 
 
 def told(trial: Trial) -> str:

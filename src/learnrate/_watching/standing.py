@@ -59,26 +59,32 @@ def standing_of(study: Study) -> Standing:
     settings, result = study.settings, result_of(study)
     trials = [trial for trial in study.trials() if trial.number >= 0]  # a range test's climbs are no trainings
     best = result or best_trial(trials, settings.get("mode", "min"))
+    holder = study.holder()
     done = sum(float(trial.curve.epochs[-1]) if len(trial.curve) else trial.epochs for trial in trials)
     return Standing(
         verb=study.verb,
         finished=study.result() is not None,
-        trials=dict(Counter(_state(it, settings, result) for it in getattr(result, "trials", trials))),
+        trials=dict(Counter(_state(it, settings, result, holder) for it in getattr(result, "trials", trials))),
         learning_rate=None if best is None else _known(best.learning_rate),
         value=None if best is None or isinstance(best, RangeTest) else best.value,
         metric=settings.get("metric", "loss"),
         spent=done * settings.get("folds", 1) / settings.get("epochs", 1) if result is None else result.cost,
         budget=settings.get("budget"),
-        at_work=study.holder(),
+        at_work=holder,
         best_so_far=best_so_far(trials, settings),
     )
 
 
-def _state(trial: Trial, settings: dict[str, Any], result: Result | None) -> str:
+def state_told(trial: Trial, holder: str | None) -> str:
+    """Say how a trial stands: one that was being trained is interrupted where nobody works on its study."""
+    return "interrupted" if trial.state is TrialState.RUNNING and holder is None else trial.state.value
+
+
+def _state(trial: Trial, settings: dict[str, Any], result: Result | None, holder: str | None) -> str:
     """Say how a trial stands: one that was left before its last epoch may still go on, until there is a result."""
     is_short = trial.epochs < settings.get("epochs", 0) and not settings.get("stopping")
     if trial.state is not TrialState.COMPLETE or not is_short:
-        return trial.state.value
+        return state_told(trial, holder)
     return "paused" if result is None else "left early"
 
 

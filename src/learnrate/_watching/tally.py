@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from learnrate.curves import Mode
     from learnrate.results import Trial
 
-_LEAST = 0.02
-"""Training runs after which the time that is left can be told."""
+_LEAST = 0.1
+"""The part of the work after which the time that is left is told: before, the start of the first training and what it
+imports would be multiplied by all that follow."""
 
 
 class AtWork(NamedTuple):
@@ -49,7 +50,7 @@ class Tally:
         self.stage = ""
         self.budget: float | None = None
         self._clock = clock
-        self._began = clock()
+        self._began = self._since = clock()
         self._told = 0.0
         self._first: float | None = None
         self._before: dict[int, float] = {}
@@ -57,9 +58,11 @@ class Tally:
     def __call__(self, event: Event) -> None:
         """Take an event."""
         trial = event.trial
+        if self._first is None or event.spent < self._told:  # another schedule's budget is counted from 0
+            self._first, self._since = event.spent, self._clock()
+        elif trial is not None and event.kind is EventKind.TRIAL_FINISHED and trial.number not in self._before:
+            self._first += event.spent - self._told  # recalled from a study, in no time
         self._told, self.budget = event.spent, event.budget
-        if self._first is None:
-            self._first = event.spent
         if trial is None or event.kind is EventKind.STAGE:
             self.stage = event.message
             return
@@ -112,7 +115,8 @@ class Tally:
     @property
     def seconds_left(self) -> float | None:
         """The time that the rest of the budget takes at the pace so far; None while that is not known."""
-        done = self.spent - (self._first or 0.0)
-        if self.budget is None or done < _LEAST:
+        first = self._first or 0.0
+        done = self.spent - first
+        if self.budget is None or done <= 0 or done < _LEAST * (self.budget - first):
             return None
-        return max(self.budget - self.spent, 0.0) / done * self.seconds
+        return max(self.budget - self.spent, 0.0) / done * (self._clock() - self._since)

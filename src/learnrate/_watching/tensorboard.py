@@ -31,7 +31,7 @@ class TensorBoard:
 
     A run is a folder named after the trial, such as `trial-003-lr-1e-3`. The steps are epochs; a row inside an epoch
     stands at that epoch. What an earlier process wrote of a trial is replaced as a whole, so that a resumed study has
-    each row once.
+    each row once. A file is open only while it is written to: a search has more trials than a process may hold files.
 
     Args:
         folder: Where TensorBoard looks: `tensorboard --logdir folder`.
@@ -53,7 +53,7 @@ class TensorBoard:
                 "writing for TensorBoard needs tensorboard; run: pip install 'learnrate[tensorboard]'"
             ) from error
         self._folder = Path(folder)
-        self._runs: dict[int, Any] = {}
+        self._files: dict[int, Path] = {}
         self._written: dict[int, int] = {}
         self._names: dict[str, int] = {}
 
@@ -63,9 +63,7 @@ class TensorBoard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for run in self._runs.values():
-            run.close()
-        self._runs.clear()
+        """Leave: everything is written."""
 
     def __call__(self, event: Event) -> None:
         """Write what an event adds."""
@@ -73,28 +71,43 @@ class TensorBoard:
         if trial is None:
             return
         if not len(trial.curve) and self._written.get(trial.number):  # another schedule's trials are counted from 0
-            self._runs.pop(trial.number).close()
-        run = self._runs.get(trial.number) or self._begin(trial)
-        first = self._written[trial.number]
-        for row in range(first, len(trial.curve)):
+            del self._files[trial.number]
+        if trial.number not in self._files:
+            self._files[trial.number] = self._new_file(trial)
+        path = self._files[trial.number]
+        begins = not path.exists()  # or somebody has tidied up
+        if begins:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._written[trial.number] = 0
+        with path.open("ab") as file:
+            run = self._records(file)
+            if begins:
+                self._begin(run, trial)
+            self._add(run, trial)
+
+    def _add(self, run: Any, trial: Trial) -> None:
+        """Write the rows that are new, and the end where this is one."""
+        for row in range(self._written[trial.number], len(trial.curve)):
             step = math.ceil(float(trial.curve.epochs[row]))
             for name, values in trial.curve.metrics.items():
                 self._put(run, self._summary.Value(tag=name, simple_value=float(values[row])), step)
         self._written[trial.number] = len(trial.curve)
         if trial.state is not TrialState.RUNNING:
             self._end(run, trial)
-        run.flush()
 
-    def _begin(self, trial: Trial) -> Any:
+    def _new_file(self, trial: Trial) -> Path:
+        """Return the file for a trial's run, in a folder without any other of ours."""
         name = f"trial-{trial.number:03d}-lr-{rate(trial.learning_rate)}"
         self._names[name] = self._names.get(name, 0) + 1
         folder = self._folder / (name if self._names[name] == 1 else f"{name}-{self._names[name]}")
-        folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob(_OURS.format("*")):
             old.unlink()
-        run = self._records((folder / _OURS.format(time.time_ns())).open("wb"))
+        return folder / _OURS.format(time.time_ns())
+
+    def _begin(self, run: Any, trial: Trial) -> None:
         self._write(run, self._event(wall_time=time.time(), file_version="brain.Event:2"))
-        info = self._session.SessionStartInfo(group_name=folder.name, start_time_secs=time.time())
+        group = self._files[trial.number].parent.name
+        info = self._session.SessionStartInfo(group_name=group, start_time_secs=time.time())
         for name, value in trial.hyperparameters.items():
             if isinstance(value, bool):
                 info.hparams[name].bool_value = value
@@ -104,8 +117,6 @@ class TensorBoard:
                 info.hparams[name].string_value = str(value)
         held = self._session.HParamsPluginData(session_start_info=info)
         self._put_hyperparameters(run, self._metadata.SESSION_START_INFO_TAG, held)
-        self._runs[trial.number], self._written[trial.number] = run, 0
-        return run
 
     def _end(self, run: Any, trial: Trial) -> None:
         status = self._codes.STATUS_SUCCESS if trial.state in _ENDED else self._codes.STATUS_FAILURE

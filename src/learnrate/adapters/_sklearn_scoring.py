@@ -47,7 +47,7 @@ class SklearnScorer:
         except (ValueError, TypeError) as error:
             hint = did_you_mean(str(name), get_scorer_names())
             raise InvalidArgumentError(
-                f"scoring is {name!r}, which is no scorer{hint}; sklearn.metrics.get_scorer_names() lists them"
+                f"scoring is {name!r}, which is no scorer: sklearn.metrics.get_scorer_names() lists them{hint}"
             ) from error
         self.metric = f"val_{name}"
 

@@ -185,6 +185,6 @@ class SearchCV(BaseSearchCV):
             replaced = any(name.startswith(f"{other}__") for other in space)  # a step that the space itself puts there
             if name not in known and not replaced:
                 raise InvalidArgumentError(
-                    f"{type(self.estimator).__name__} has no parameter {name!r}{did_you_mean(name, known)} "
-                    "estimator.get_params() lists them"
+                    f"{type(self.estimator).__name__} has no parameter {name!r}: "
+                    f"estimator.get_params() lists them{did_you_mean(name, known)}"
                 )
