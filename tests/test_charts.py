@@ -8,7 +8,7 @@ import pytest
 
 import _examples
 from learnrate import charts, schedules
-from learnrate._drawings import axes, curve_drawings, rate_drawings, standalone
+from learnrate._drawings import axes, curve_drawings, rate_drawings, search_drawings, standalone
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import Search, TrialState, Verdict
@@ -155,13 +155,13 @@ def test_the_winner_the_interval_the_cliff_and_ones_own_rate_are_named():
 
 def test_all_suggestions_of_a_range_test_are_named_and_those_that_agree_share_a_flag():
     picture = svg(charts.range_test(_examples.range_test()))
-    for words in ("ours: 1.9e-3", "valley, steepest: 1.1e-3", "slide: 9e-3", "minimum / 10: 8.5e-4", "breaks: 6e-2"):
+    for words in ("ours: 1.9e-3", "valley, steepest: 1.1e-3", "slide: 9e-3", "minimum / 10: 8.5e-4", "broke: 6e-2"):
         assert words in picture
 
 
 def test_two_range_tests_stand_on_one_chart():
     picture = svg(charts.range_tests({"SGD": _examples.range_test(), "Adam": _examples.range_test(cliff=None)}))
-    for words in (">SGD<", ">Adam<", "SGD: 1.9e-3", "SGD breaks: 6e-2"):
+    for words in (">SGD<", ">Adam<", "SGD: 1.9e-3", "SGD broke: 6e-2"):
         assert words in picture
 
 
@@ -296,3 +296,69 @@ def test_results_load_no_chart_library_and_charts_draw_only_when_asked():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[], [], False]
+
+
+def labels(picture):
+    return re.findall(r"<text[^>]*>([^<]*)</text>", picture)
+
+
+@pytest.mark.parametrize("length", [10, 100, 300_000])
+def test_epochs_and_steps_are_written_in_digits(length):
+    plan = schedules.cosine(0.1, length)
+    for picture in (svg(charts.schedule(plan)), svg(charts.schedule(plan, epochs=length))):
+        assert str(length) in labels(picture)
+        assert not any("e+" in label for label in labels(picture))
+    if length < 300:
+        trial = _examples.trial(0, 1e-3, epochs=length)
+        assert labels(svg(charts.learning_curves([trial], "val_loss"))).count(str(length)) == 2
+
+
+def test_large_learning_rates_are_written_as_in_the_words():
+    test = _examples.range_test(learning_rates=np.geomspace(1e-3, 2e6, 420), cliff=None)
+    picture = svg(charts.range_test(test))
+    assert {"100", "1000", "1e5"} <= set(labels(picture))
+
+
+def short(number, rate, losses):
+    """A trial that reported these losses, in training and in validation alike."""
+    rows = [(epoch, {"loss": loss, "val_loss": loss}) for epoch, loss in enumerate(losses, 1)]
+    return _examples.trial(number, rate, curve=LearningCurve.from_rows(rows), value=min(losses))
+
+
+def test_one_broken_training_does_not_flatten_the_losses_of_all_others():
+    fine = [short(at, 0.1 * (at + 1), [1.7, 0.9, 0.4 - 0.05 * at]) for at in range(5)]
+    broken = short(9, 3.2, [11.0])
+    axis = curve_drawings.curve_values([*fine, broken], "val_loss")
+    assert axis.high < 2
+    assert axis.note == "up to 11, off the chart"
+    picture = svg(charts.learning_curves([*fine, broken], "val_loss"))
+    assert "up to 11, off the chart" in picture
+    assert picture_of_points(picture) == 4  # its one row, at the axis's end: training and validation, twice
+
+
+def test_a_slow_training_is_no_outlier_however_high_it_stays():
+    fast = [short(at, 0.1 * (at + 1), [0.3, 0.2, 0.1]) for at in range(5)]
+    slow = short(9, 1e-5, [2.3, 2.3, 2.3])
+    assert curve_drawings.curve_values([*fast, slow], "loss").note == ""
+    negative = [short(at, 10.0**-at, [-1.0, -50.0 * (at + 1)]) for at in range(4)]
+    axis = curve_drawings.curve_values(negative, "loss")
+    assert (axis.low < -200, axis.high > -1, axis.note) == (True, True, "")
+
+
+def test_learning_rates_at_the_ends_of_what_a_float_holds_are_drawn():
+    for ends in ((5e-324, 1e-300), (5e-324, 1.7e308)):
+        axis = axes.rates(ends)
+        assert 0 < axis.low <= ends[0] < ends[1] <= axis.high < np.inf
+        assert 3 <= len(axis.axis["values"]) <= 2 * 16
+    rates = np.geomspace(5e-324, 1e300, 420)
+    assert svg(charts.range_test(_examples.range_test(learning_rates=rates, cliff=1e200)))
+
+
+def test_a_running_trial_that_has_reached_nothing_is_no_point():
+    running = _examples.trial(8, 1e-3, state=TrialState.RUNNING, value=None)
+    begun = _examples.trial(9, 1e-3, state=TrialState.RUNNING, value=0.3)
+    answer = _examples.sweep(trials=[*_examples.trials(), running, begun])
+    assert picture_of_points(svg(charts.response(answer))) == 9
+    held = [_examples.searched(0), _examples.searched(1, state=TrialState.RUNNING, value=None)]
+    slices = search_drawings.slices(_examples.search(trials=held))
+    assert [len(each["data"]["values"]) for each in slices] == [1, 1, 1]

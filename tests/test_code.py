@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import _examples
+import learnrate
 from learnrate import schedules
 from learnrate._pages.code import FRAMEWORKS, lines_for, plan_of
 from learnrate.errors import InvalidArgumentError
-from learnrate.results import Verdict
+from learnrate.results import Recommendation, Search, Verdict
+from learnrate.testing import QuadraticTrainable
 
 EPOCHS, STEPS = 20, 10
 RATE = 2.1e-3
@@ -149,3 +151,55 @@ def test_another_framework_and_an_answer_without_a_rate_are_refused():
         lines_for(_examples.recommendation(), "caffe")
     with pytest.raises(InvalidArgumentError, match="diverged at every learning rate"):
         lines_for(_examples.recommendation(learning_rate=None, verdict=Verdict.ALL_DIVERGED))
+
+
+def test_the_framework_of_the_problem_is_the_default():
+    assert "optax" in _examples.recommendation(framework="jax").code()
+    assert _examples.recommendation(framework="jax").code("torch") == _examples.recommendation().code()
+    searched = _examples.search(framework="keras")
+    assert searched.code() == searched.code("keras") == _examples.search().code("keras")
+    assert "keras" not in _examples.search(framework="keras", learning_rate=None).code()
+
+
+def test_a_search_without_a_framework_sets_its_learning_rate_too():
+    assert _examples.search().code() == (
+        "width = 16\noptimizer = 'sgd'\nlearning_rate = 0.1\nepochs = 6  # at its best after 5: keep those weights\n"
+    )
+
+
+class OfTorch(QuadraticTrainable):
+    """A problem that says what it is trained by."""
+
+    framework = "torch"
+
+
+def test_results_carry_the_framework_of_what_they_trained(tmp_path):
+    searched = {"space": {"learning_rate": [0.01, 0.1]}, "epochs": 2, "num_trials": 2}
+    for study in (None, tmp_path, tmp_path):  # the last one finds all in its study
+        answer = learnrate.search(OfTorch, study=study, **searched)
+        assert answer.framework == Search.from_json(answer.to_json()).framework == "torch"
+    assert learnrate.sweep(OfTorch(), [0.1], epochs=2).framework == "torch"
+    assert learnrate.select(OfTorch(), epochs=2).framework == "torch"
+    assert learnrate.sweep(QuadraticTrainable(), [0.1], epochs=2).framework is None
+    assert learnrate.sweep(lambda learning_rate: {"loss": learning_rate}, [0.1], epochs=2).framework is None
+
+
+def test_results_that_were_written_before_are_read():
+    old = json.loads(_examples.recommendation(framework="torch").to_json())
+    del old["framework"]
+    assert Recommendation.from_json(json.dumps(old)).framework is None
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("torch", "TorchTrainable"), ("keras", "KerasTrainable"), ("jax", "JaxTrainable")]
+)
+def test_each_adapter_says_what_it_trains_by(module, name):
+    pytest.importorskip(module)
+    assert getattr(learnrate, name).framework == module
+
+
+def test_an_estimator_is_scikit_learns():
+    linear = pytest.importorskip("sklearn.linear_model")
+    x = np.linspace(-1, 1, 20).reshape(-1, 1)
+    problem = learnrate.SklearnTrainable(linear.SGDRegressor(learning_rate="constant"), x, x[:, 0])
+    assert learnrate.sweep(problem, [0.1], epochs=1).framework == problem.framework == "sklearn"

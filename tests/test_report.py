@@ -10,7 +10,9 @@ import pytest
 import _examples
 from learnrate._drawings import standalone
 from learnrate._pages import words
-from learnrate._report import report
+from learnrate._report import render, report
+from learnrate._watching.tally import AtWork
+from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import Recommendation, ScheduleOutcome, SlowerCost, TrialState, Verdict
 
@@ -64,7 +66,7 @@ def test_the_first_screen_says_the_answer_and_how_sure_it_is(tmp_path):
         "2.1e-4 costs 24 % more",
         "1e-3 costs 3 % more",
         "The best learning rate lies inside the range, with worse ones on both sides.",
-        "8 trainings (4 complete, 1 pruned, 2 diverged, 1 failed), 3 of them over all 20 epochs.",
+        "8 trainings: 3 over all 20 epochs, 1 over fewer, 1 pruned, 2 diverged, 1 failed.",
         "1.9 training runs of 20 epochs, the winner's own included; 2.0 were allowed. 3 min 12 s.",
         "CosineAnnealingLR",
         "CosineDecay",
@@ -257,3 +259,49 @@ def test_a_function_is_told_its_learning_rate_alone(tmp_path):
     answer = _examples.recommendation(range_test=None)
     assert answer.code() == "learning_rate = 2.1e-3\n"
     assert "Your script learning_rate = 2.1e-3" in words_of(write(answer, tmp_path))
+
+
+def test_one_is_one_and_none_is_not_told(tmp_path):
+    alone = _examples.sweep(trials=[_examples.trial(0, 1e-3)])
+    said = words_of(write(alone, tmp_path))
+    assert "Best of 1 training:" in said
+    assert "one learning rate, 1e-3" in said
+    assert "1 training: 1 over all 20 epochs." in said
+
+
+AT_WORK = AtWork("select", "interrupted", "screening", 0.1, 2.0, 17.0, None, None)
+
+
+def test_while_at_work_no_seed_is_told_and_nothing_is_drawn_of_what_has_no_value():
+    running = _examples.trial(0, 1e-3, state=TrialState.RUNNING, value=None, curve=LearningCurve.from_rows([]))
+    page = render(_examples.sweep(trials=[running], learning_rate=None, settings={}, seed=2968811710), at_work=AT_WORK)
+    assert "2968811710" not in words_of(page)
+    assert "1 training: 1 running." in words_of(page)
+    assert embedded(page, "page")["views"] == {}
+    search = _examples.search(trials=[_examples.searched(0, state=TrialState.RUNNING, value=None)], importance={})
+    views = embedded(render(search, at_work=AT_WORK), "page")["views"]
+    assert not [name for name in views if name.startswith("slice") or name == "parallel"]
+
+
+def test_what_broke_the_range_test_is_not_what_breaks_a_training(tmp_path):
+    said = words_of(write(_examples.recommendation(), tmp_path))
+    assert "where that breaks is not where a whole training does" in said
+    assert "This test broke at 6e-2" in words_of(write(_examples.range_test(), tmp_path))
+    assert "where that breaks" not in words_of(write(_examples.range_test(cliff=None), tmp_path))
+
+
+def test_the_lines_of_the_problems_own_framework_come_first(tmp_path):
+    page = write(_examples.sweep(framework="jax"), tmp_path)
+    assert re.findall(r'id="tab-(\w+)"[^>]*aria-selected="(\w+)"', page) == [
+        ("jax", "true"),
+        ("torch", "false"),
+        ("keras", "false"),
+        ("sklearn", "false"),
+    ]
+    assert 'id="tab-torch" aria-controls="lines-torch" aria-selected="true"' in write(_examples.sweep(), tmp_path)
+
+
+def test_what_lies_off_the_small_charts_is_said_beside_their_key(tmp_path):
+    trials = [_examples.trial(number, 10.0 ** -(3 - number / 4)) for number in range(5)]
+    trials[-1].curve.metrics["loss"][0] = 50.0
+    assert "loss, left axis (up to 50, off the chart)" in words_of(write(_examples.sweep(trials=trials), tmp_path))

@@ -330,3 +330,22 @@ def test_a_search_with_names_of_any_kind_fits_the_screen_and_draws_them(opened, 
         assert name in texts
         assert page.locator(f"#view-slice-{place} path[aria-roledescription=point]").count() == 4
     assert page.locator("body img").count() == 0
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_line_to_paste_is_cut_off_and_all_are_copied_as_they_are(opened, width):
+    answer = _examples.recommendation(schedule={"name": "triangular2", "settings": {}}, framework="keras")
+    page = opened(answer, viewport={"width": width, "height": 900})
+    assert page.text_content("[role=tab][aria-selected=true]") == "Keras"
+    assert page.eval_on_selector("#lines-keras pre", "(it) => it.scrollWidth <= it.clientWidth")
+    marked = "(it) => { getSelection().selectAllChildren(it); return getSelection().toString(); }"
+    assert page.eval_on_selector("#lines-keras code", marked).strip() == answer.code().strip()
+
+
+def test_ten_epochs_are_written_in_digits_and_one_trial_as_one(opened):
+    page = opened(_examples.sweep(trials=[_examples.trial(0, 1e-3, epochs=10)], horizon=10))
+    page.evaluate("document.getElementById('multiples').scrollIntoView()")  # small charts are drawn when seen
+    for view in ("#view-curves", "#multiple-0"):
+        page.wait_for_selector(f"{view} text:text-is('10')", state="attached")
+        assert page.locator(f"{view} text:text-is('1e+1')").count() == 0
+    assert page.text_content("#count") == "1 trial"

@@ -97,7 +97,7 @@ def render(result: Reported, *, at_work: AtWork | None = None, mark: str = "") -
         code=held.code,
         charts=held.charts,
         bases=page["bases"],
-        both=page["both"],
+        both=list(zip(page["both"], page["notes"], strict=True)),
         multiples=bool(page["trials"]),
         rows=held.rows,
         by=page["by"],
@@ -107,7 +107,7 @@ def render(result: Reported, *, at_work: AtWork | None = None, mark: str = "") -
         metric=result.metric,
         schedules=held.schedules,
         warnings=result.warnings,
-        settings=_settings(result),
+        settings=_settings(result, known=at_work is None),
         versions=_versions(),
         version=_version("learnrate"),
         plain=plain,
@@ -140,8 +140,9 @@ def _read(path: Path) -> Reported:
     raise InvalidArgumentError(msg)
 
 
-def _settings(result: Reported) -> list[tuple[str, str]]:
-    told = {**result.settings, "seed": result.seed}
+def _settings(result: Reported, *, known: bool) -> list[tuple[str, str]]:
+    """Return the settings in words; while a verb is at work they are not known, nor is the seed that it was given."""
+    told = {**result.settings, "seed": result.seed} if known else result.settings
     return [(name, words.setting(value)) for name, value in told.items() if value is not None]
 
 

@@ -194,6 +194,7 @@ def _conclude(lab: Laboratory, settings: dict[str, Any], seconds: float) -> Swee
         warnings=lab.warnings,
         settings=settings,
         vectorized=None if lab.together is None else lab.together.why,
+        framework=getattr(lab.problem, "framework", None),
         best=None if best is None else lab.weights(best),
     )
 

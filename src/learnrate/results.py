@@ -277,7 +277,8 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
     """Trainings at several learning rates, side by side: see `learnrate.sweep`.
 
     `best` has the best trial's weights, for `problem.restore(result.best)`; None in a result read from JSON.
-    `vectorized` says why the rates were trained together in one program; None where one after another.
+    `vectorized` says why the rates were trained together in one program; None where one after another. `framework`
+    is the problem's: "torch", "keras", "sklearn" or "jax", None where it has none.
     """
 
     trials: list[Trial]
@@ -295,6 +296,7 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
     warnings: list[str] = []
     settings: dict[str, Any] = {}
     vectorized: str | None = None
+    framework: str | None = None
     best: Any = None
 
     def to_json(self) -> str:
@@ -346,6 +348,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         yours: What the rate that the user had set would cost; None where it is not known.
         schedules: What each schedule reached, where several were compared; the rest is about the best of them.
         vectorized: Why the probes were trained together in one program; None where one after another.
+        framework: The problem's: "torch", "keras", "sklearn" or "jax"; None where it has none.
         best: The winner's weights, for `problem.restore(answer.best)`; None in a result read from JSON.
     """
 
@@ -373,14 +376,19 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
     settings: dict[str, Any] = {}
     schedules: list[ScheduleOutcome] = []
     vectorized: str | None = None
+    framework: str | None = None
     best: Any = None
 
     def to_json(self) -> str:
         """Return the result as JSON, without the weights; NaN and infinity become null."""
         return msgspec.json.encode(msgspec.structs.replace(self, best=None), enc_hook=_array_to_list).decode()
 
-    def code(self, framework: str = "torch") -> str:
-        """Return the lines to paste into a training script: "torch", "keras", "sklearn" or "jax"."""
+    def code(self, framework: str | None = None) -> str:
+        """Return the lines to paste into a training script.
+
+        Args:
+            framework: "torch", "keras", "sklearn" or "jax"; by default the problem's own, "torch" where it has none.
+        """
         from learnrate._pages.code import lines_for
 
         return lines_for(self, framework)
@@ -432,6 +440,8 @@ class Search(Result, frozen=True, kw_only=True, eq=False):
             first; empty where fewer than 10 trials ended well.
         order: The stages in which the hyperparameters were tuned; one of all of them without stages.
         cost: In full trainings; each fold's is one.
+        framework: That of the problem which the best trial trained: "torch", "keras", "sklearn" or "jax"; None where
+            it has none, and with folds.
         best: The best trial's weights, for `restore` of a problem that `build` makes of its hyperparameters; None
             with folds, and in a result read from JSON.
     """
@@ -454,6 +464,7 @@ class Search(Result, frozen=True, kw_only=True, eq=False):
     seconds: float
     warnings: list[str] = []
     settings: dict[str, Any] = {}
+    framework: str | None = None
     best: Any = None
 
     def to_json(self) -> str:
@@ -468,7 +479,12 @@ class Search(Result, frozen=True, kw_only=True, eq=False):
         return msgspec.json.encode(plain, enc_hook=_array_to_list).decode()
 
     def code(self, framework: str | None = None) -> str:
-        """Return the lines to paste: the best hyperparameters and, with a framework, those of its learning rate too."""
+        """Return the lines to paste: the best hyperparameters, the learning rate, and how to train with it.
+
+        Args:
+            framework: "torch", "keras", "sklearn" or "jax"; by default the problem's own. Where it has none, the
+                learning rate is set and no more.
+        """
         from learnrate._pages.code import lines_for_values
 
         return lines_for_values(self, framework)

@@ -36,6 +36,7 @@ class Trainable(Protocol):
     These members are all that the verbs need. A few more are used where a Trainable has them:
 
     - `learning_rate: float | None`, the rate that the user has set, to compare the answer with;
+    - `framework: str | None`, whose lines a result gives to paste: "torch", "keras", "sklearn" or "jax";
     - `evaluation_steps: float`, what one `evaluate` costs in training steps (0 where absent);
     - `num_validation_samples: int | None`, how many samples an `evaluate` is a mean over, to tell noise from trouble;
     - `begin(learning_rate, epochs, seed)`, called after the restore that starts a fresh training: reseed whatever

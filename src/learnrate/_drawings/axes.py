@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from learnrate.curves import Array
+    from learnrate.results import Trial
 
 Spec: TypeAlias = dict[str, Any]
 Rows: TypeAlias = list[dict[str, Any]]
@@ -22,6 +23,8 @@ Rows: TypeAlias = list[dict[str, Any]]
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#b3629b", "#808080"
 WIDTH = 640
 _PHONE = 300
+_MOST_DECADES = 16  # each with a tick of its own
+_LEAST_POWER, _MOST_POWER = -323.3, 308.25  # of ten, that a float can hold
 CALM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 """The states whose values an axis is fitted to."""
 STATES = {
@@ -33,8 +36,11 @@ STATES = {
 }
 
 _PLAIN = "datum.value == 0 || (abs(datum.value) >= 0.001 && abs(datum.value) < 100000)"
-NUMBER_LABEL = f"{_PLAIN} ? format(datum.value, '~f') : format(datum.value, '.3~e')"
-RATE_LABEL = "datum.value < 0.1 ? format(datum.value, '.1~e') : format(datum.value, '.2~g')"
+NUMBER_LABEL = f"{_PLAIN} ? format(datum.value, '~f') : replace(format(datum.value, '.3~e'), '+', '')"
+RATE_LABEL = (
+    "datum.value < 0.1 || datum.value >= 100000 ? replace(format(datum.value, '.1~e'), '+', '') "
+    ": format(datum.value, '.2~r')"
+)
 
 
 def config(ink: str, background: str | None, font: str = "sans-serif") -> Spec:
@@ -103,9 +109,13 @@ class Domain(NamedTuple):
 def rates(learning_rates: Iterable[float | None]) -> Domain:
     """Return a log axis that holds the learning rates, with ticks where people look for them."""
     known = [it for it in learning_rates if it is not None and math.isfinite(it) and it > 0] or [1e-4, 1.0]
-    margin = max(math.log10(max(known) / min(known)) * 0.04, 0.1)
-    low, high = min(known) / 10**margin, max(known) * 10**margin
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    least, most = math.log10(min(known)), math.log10(max(known))
+    margin = max((most - least) * 0.04, 0.1)
+    low = 10 ** max(least - margin, _LEAST_POWER)
+    high = 10 ** min(most + margin, _MOST_POWER)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    apart = (last - first) // _MOST_DECADES + 1
+    decades = [decade for decade in range(first, last + 1) if decade % apart == 0]
     for steps in ((1,), (1, 2, 5), range(1, 10)):
         ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
@@ -113,6 +123,13 @@ def rates(learning_rates: Iterable[float | None]) -> Domain:
             break
     axis = {"values": ticks, "labelExpr": RATE_LABEL, "labelOverlap": True}
     return Domain(low, high, {"type": "log", "domain": [low, high], "nice": False}, axis, "")
+
+
+def counts(field: str, title: str, last: float) -> Spec:
+    """Return the encoding of a field that counts epochs or steps, from 0 to the last."""
+    axis: Spec = {"title": title, "tickCount": 6, "labelExpr": "format(datum.value, '~f')"}
+    axis |= {"tickMinStep": 1} if last >= 2 else {}
+    return {"field": field, "type": "quantitative", "scale": {"domain": [0, last], "nice": False}, "axis": axis}
 
 
 def values(shown: Iterable[float | None], calm: Iterable[float | None] = ()) -> Domain:
@@ -152,6 +169,11 @@ def _beyond(everything: Array, low: float, high: float) -> list[str]:
     notes = [f"up to {short(most)}"] if most > high else []
     notes += [f"down to {short(least)}"] if least < low else []
     return [f"{' and '.join(notes)}, off the chart"] if notes else []
+
+
+def has_point(trial: Trial) -> bool:
+    """Whether a trial is a point in a chart of what was reached: not while it is trained and has reached nothing."""
+    return trial.state is not TrialState.RUNNING or trial.value is not None
 
 
 def finite(numbers: Iterable[float | None]) -> Array:
@@ -205,7 +227,8 @@ def _rows(known: list[Flag], domain: Domain, width: int) -> list[Flag]:
 
 def _room(flag: Flag, domain: Domain) -> float:
     """Return which part of the chart lies to the right of a flag."""
-    return math.log(domain.high / flag.rate) / math.log(domain.high / domain.low)
+    low, at, high = (math.log(end) for end in (domain.low, flag.rate, domain.high))
+    return (high - at) / (high - low)
 
 
 def _length(flag: Flag) -> float:

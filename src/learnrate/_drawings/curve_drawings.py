@@ -18,6 +18,7 @@ from learnrate._drawings.axes import (
     Domain,
     Rows,
     Spec,
+    counts,
     finite,
     places,
     rates,
@@ -32,6 +33,8 @@ from learnrate.results import Trial, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from learnrate.curves import Array
 
 
 # From low to high rates, as blue to orange, which every eye tells apart; each readable on white and on near-black.
@@ -74,29 +77,54 @@ def _known(number: float) -> float | None:
 
 
 def curve_values(trials: Sequence[Trial], metric: str) -> Domain:
-    """Return the axis of a metric's curves, fitted to the trials that did not diverge.
-
-    A trial that goes ten times as far as the usual one counts as diverged here, whatever its state says.
-    """
-    curves = [
-        (trial.state, finite(trial.curve.metrics[name].tolist()))
-        for trial in trials
-        for name in parts(metric)
-        if name in trial.curve.metrics
-    ]
-    reached = [float(np.abs(curve).max()) for state, curve in curves if curve.size and state in CALM]
-    usual = 10 * float(np.median(reached)) if reached else math.inf
-    calm = [curve for state, curve in curves if curve.size and state in CALM and np.abs(curve).max() <= usual]
+    """Return the axis of a metric's curves, fitted to the trials that did not break."""
+    shown = [(trial, _both_parts(trial, metric)) for trial in trials]
+    seen = [(trial, curves) for trial, curves in shown if curves.size and trial.state in CALM]
+    calm = _unbroken_losses(seen) if "loss" in metric else _usual(seen)
     return values(
-        (value for _, curve in curves for value in curve.tolist()), (value for it in calm for value in it.tolist())
+        (value for _, curves in shown for value in curves.tolist()), (value for it in calm for value in it.tolist())
     )
+
+
+def _both_parts(trial: Trial, metric: str) -> Array:
+    """Return the finite values of a metric in training and validation."""
+    return finite(
+        value for name in parts(metric) if name in trial.curve.metrics for value in trial.curve.metrics[name].tolist()
+    )
+
+
+def _usual(seen: list[tuple[Trial, Array]]) -> list[Array]:
+    """Return the curves that do not go ten times as far as the usual ones."""
+    reached = [float(np.abs(curves).max()) for _, curves in seen]
+    most = 10 * float(np.median(reached)) if reached else math.inf
+    return [curves for (_, curves), far in zip(seen, reached, strict=True) if far <= most]
+
+
+def _unbroken_losses(seen: list[tuple[Trial, Array]]) -> list[Array]:
+    """Return the losses that are at most three times as far above the lowest as the usual trial or any slower one.
+
+    Slow trainings stay high too, and have to be seen: only what is above them as well broke, and the slowest never
+    did. Where no learning rate is known, ten times what is usual is too far.
+    """
+    lowest = min((float(curves.min()) for _, curves in seen), default=0.0)
+    heights = [float(curves.max()) - lowest for _, curves in seen]
+    usual = float(np.median(heights)) if heights else 0.0
+    calm: list[Array] = []
+    slower: float | None = None
+    for (trial, curves), height in sorted(zip(seen, heights, strict=True), key=lambda one: one[0][0].learning_rate):
+        if math.isnan(trial.learning_rate):
+            limit = 10 * usual
+        else:
+            limit = height if slower is None else 3 * max(usual, slower)
+            slower = max(slower or 0.0, min(height, limit))
+        if height <= limit:
+            calm.append(curves)
+    return calm
 
 
 def _epoch_channel(trials: Sequence[Trial]) -> Spec:
     last = max((float(trial.curve.epochs[-1]) for trial in trials if len(trial.curve)), default=1.0)
-    scale = {"domain": [0, max(last, 1e-9)], "nice": False}
-    axis: Spec = {"title": "epoch", "tickCount": 6, "format": "~g"} | ({"tickMinStep": 1} if last >= 2 else {})
-    return {"field": "epoch", "type": "quantitative", "scale": scale, "axis": axis}
+    return counts("epoch", "epoch", max(last, 1e-9))
 
 
 def _part(*, legend: bool) -> Spec:
@@ -118,14 +146,16 @@ _TOOLTIP: list[Spec] = [
 ]
 
 
-# A training that was evaluated once is a point: a line needs two.
-_LONE: Spec = {
-    "transform": [
-        {"joinaggregate": [{"op": "count", "as": "rows"}], "groupby": ["trial", "metric", "part"]},
-        {"filter": "datum.rows == 1"},
-    ],
-    "mark": {"type": "point", "filled": True, "size": 30, "clip": True, "cursor": "pointer"},
-}
+def _lone(y: Domain) -> Spec:
+    """Draw trainings that were evaluated once as points, since a line needs two; those off the chart at its end."""
+    return {
+        "transform": [
+            {"joinaggregate": [{"op": "count", "as": "rows"}], "groupby": ["trial", "metric", "part"]},
+            {"filter": "datum.rows == 1"},
+            {"calculate": f"clamp(datum.value, {y.low!r}, {y.high!r})", "as": "shown"},
+        ],
+        "mark": {"type": "point", "filled": True, "size": 30, "cursor": "pointer"},
+    }
 
 
 def overlay(
@@ -151,7 +181,7 @@ def overlay(
             "opacity": unpicked(by, otherwise=0.85 if len(trials) <= 50 else 0.4),
         },
     }
-    points: Spec = {**_LONE, "encoding": {"opacity": unpicked(by)}}
+    points: Spec = {**_lone(y), "encoding": {"opacity": unpicked(by)}}
     ended: Spec = {
         "data": {"values": _breaks(trials, base, y)},
         "mark": {"type": "point", "shape": "cross", "filled": True, "size": 70},
@@ -238,7 +268,8 @@ def single(
         y = curve_values(trials, metric)
         look = {"orient": side, "titleColor": colour, "grid": side == "left", "tickCount": 4}
         line: Spec = {"type": "line", "color": colour, "clip": True, "strokeWidth": 1.8}
-        lone: Spec = {**_LONE, "mark": {**_LONE["mark"], "color": colour}}
+        lone = _lone(y)
+        lone["mark"]["color"] = colour
         layers.append(
             {
                 "transform": [{"filter": {"field": "metric", "equal": metric}}, y.nearby()],

@@ -27,7 +27,9 @@ from learnrate._drawings.axes import (
     Flag,
     Rows,
     Spec,
+    counts,
     flag_layers,
+    has_point,
     picked_rule,
     rate_channel,
     rates,
@@ -135,7 +137,7 @@ def _points(answer: Recommendation | Sweep, x: Domain, y: Domain) -> Spec:
             "whole": trial.epochs >= answer.horizon,
         }
         for trial in answer.trials
-        if trial.learning_rate > 0
+        if trial.learning_rate > 0 and has_point(trial)
     ]
     present = [state for state in STATES if any(trial.state is state for trial in answer.trials)]
     names = [state.value for state in present]
@@ -308,13 +310,13 @@ def _test_flags(tests: Mapping[str, RangeTest]) -> list[Flag]:
             if at is not None:
                 found.setdefault((name, rate(at), False), (at, []))[1].append(rule)
         if test.cliff is not None:
-            found[name, rate(test.cliff), True] = (test.cliff, ["breaks"])
+            found[name, rate(test.cliff), True] = (test.cliff, ["this test broke"])
     named: list[Flag] = []
-    for (name, words, breaks), (at, rules) in found.items():
-        text = f"{', '.join(rules)}: {words}" if len(tests) == 1 else f"{name}{' breaks' if breaks else ''}: {words}"
+    for (name, words, broke), (at, rules) in found.items():
+        text = f"{', '.join(rules)}: {words}" if len(tests) == 1 else f"{name}{' broke' if broke else ''}: {words}"
         mine = GREEN if "ours" in rules else GREY
-        colour = colours[name] if len(tests) > 1 else VERMILLION if breaks else mine
-        named.append(Flag(at, text, colour, (6, 3) if breaks else () if "ours" in rules else (2, 3)))
+        colour = colours[name] if len(tests) > 1 else VERMILLION if broke else mine
+        named.append(Flag(at, text, colour, (6, 3) if broke else () if "ours" in rules else (2, 3)))
     return named
 
 
@@ -329,17 +331,11 @@ def schedule(rates_by_step: Array, *, epochs: float | None = None, width: int | 
     at = np.arange(len(rates_by_step)) / max(len(rates_by_step), 1) * length
     rows = [{"at": place, "value": value} for place, value in zip(*thinned(at, rates_by_step, most=800), strict=True)]
     y = values([0.0, *(row["value"] for row in rows)])
-    x: Spec = {
-        "field": "at",
-        "type": "quantitative",
-        "axis": {"title": unit, "tickCount": 6, "format": "~g"} | ({"tickMinStep": 1} if length >= 2 else {}),
-        "scale": {"domain": [0, length], "nice": False},
-    }
     line: Spec = {
         "data": {"values": rows},
         "mark": {"type": "line", "interpolate": "step-after", "color": BLUE, "strokeWidth": 2},
         "encoding": {
-            "x": x,
+            "x": counts("at", unit, length),
             "y": y.channel("value", "learning rate", labelExpr=f"datum.value == 0 ? '0' : {RATE_LABEL}", tickCount=4),
             "tooltip": [
                 {"field": "at", "type": "quantitative", "title": unit, "format": ".3~g"},

@@ -16,6 +16,7 @@ from learnrate._drawings.axes import (
     Domain,
     Rows,
     Spec,
+    has_point,
     rates,
     sized,
     titled,
@@ -140,7 +141,7 @@ def metric_axis(result: Search) -> Domain:
 def _slice(result: Search, axis: Dimension, y: Domain, width: int | None, height: int) -> Spec:
     rows: Rows = []
     for trial in result.trials:
-        if axis.name not in trial.hyperparameters:
+        if axis.name not in trial.hyperparameters or not has_point(trial):
             continue
         held = trial.hyperparameters[axis.name]
         row = _row(trial, result, y)

@@ -77,7 +77,12 @@ def plan_of(answer: Recommendation | Sweep | Search) -> Plan | None:
     return Plan(str(described["name"]), settings, bool(described.get("custom", False)), answer.horizon)
 
 
-def lines_for(recommendation: Recommendation | Sweep | Search, framework: str = "torch") -> str:
+def frameworks(result: Recommendation | Sweep | Search) -> list[tuple[str, str]]:
+    """Return the frameworks with their titles, that of the problem first."""
+    return sorted(FRAMEWORKS.items(), key=lambda one: one[0] != result.framework)
+
+
+def lines_for(recommendation: Recommendation | Sweep | Search, framework: str | None = None) -> str:
     """Return the lines that train with the answer: its learning rate, its schedule, its number of epochs.
 
     Of a function or a command the learning rate alone, since it makes its schedule itself. Else the framework's own
@@ -86,11 +91,12 @@ def lines_for(recommendation: Recommendation | Sweep | Search, framework: str = 
 
     Args:
         recommendation: The answer, with a learning rate.
-        framework: "torch", "keras", "sklearn" or "jax".
+        framework: "torch", "keras", "sklearn" or "jax"; by default the problem's own, "torch" where it has none.
 
     Raises:
         InvalidArgumentError: If the framework is none of these, or the answer has no learning rate.
     """
+    framework = framework or recommendation.framework or "torch"
     if framework not in FRAMEWORKS:
         msg = f"there are no lines for framework {framework!r}; choose one of {', '.join(FRAMEWORKS)}"
         raise InvalidArgumentError(msg)
@@ -113,7 +119,9 @@ def takes_one_rate(answer: Recommendation | Sweep | Search) -> bool:
 
 
 def lines_for_values(result: Search, framework: str | None = None) -> str:
-    """Return the lines that set a search's best hyperparameters; with a framework, those of its learning rate too.
+    """Return the lines that set a search's best hyperparameters, and those that train at its learning rate.
+
+    Without a framework, and where the problem has none, they set the learning rate and leave the rest to the script.
 
     Raises:
         InvalidArgumentError: If there are no best hyperparameters, or no learning rate for the framework's lines.
@@ -126,8 +134,11 @@ def lines_for_values(result: Search, framework: str | None = None) -> str:
         lines = [f"{name} = {_literal(value)}" for name, value in own.items()]
     else:
         lines = ["hyperparameters = {", *(f"    {name!r}: {_literal(value)}," for name, value in own.items()), "}"]
+    known = result.learning_rate
+    framework = framework or (None if known is None else result.framework)
     if framework is not None:
         return "\n".join([*lines, lines_for(result, framework)])
+    lines += [] if known is None else [f"learning_rate = {rate(known)}"]
     best = result.epochs
     kept = "" if best is None or best >= result.horizon else f"  # at its best after {short(best)}: keep those weights"
     return "\n".join([*lines, f"epochs = {result.horizon}{kept}"]) + "\n"

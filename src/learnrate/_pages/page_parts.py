@@ -78,7 +78,8 @@ def schedule_spec(result: Recommendation | Sweep | Search) -> Spec | None:
 
 
 NO_CURVES: dict[str, Any] = {
-    "bases": [], "both": [], "curves": [], "trials": [], "order": [], "picks": [], "by": "rate", "single": None,
+    "bases": [], "both": [], "notes": [], "curves": [], "trials": [], "order": [], "picks": [], "by": "rate",
+    "single": None,
 }  # fmt: skip
 
 
@@ -103,6 +104,7 @@ def curves_of(
     return {
         "bases": bases,
         "both": [name for name in both if name is not None],
+        "notes": [curve_drawings.curve_values(drawn, name).note for name in both if name is not None],
         "curves": [
             untitled(curve_drawings.overlay(drawn, name, rows=[], width=None, legend=False, by=by)) for name in bases
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from learnrate._drawings import curve_drawings, rate_drawings
+from learnrate._drawings.axes import has_point
 from learnrate._numbers import rate
 from learnrate._pages import code, words
 from learnrate._pages.page_parts import (
@@ -64,9 +65,10 @@ def _charts(
     """Return the page's chart sections, in their order, and the descriptions that need no data from the page."""
     sections: list[dict[str, Any]] = []
     views: dict[str, Spec] = {}
-    if not isinstance(result, RangeTest) and result.trials:
-        views["response"] = untitled(rate_drawings.response(result, width=None))
-        sections.append(words.response_section(result))
+    if not isinstance(result, RangeTest):
+        if any(has_point(trial) for trial in result.trials):
+            views["response"] = untitled(rate_drawings.response(result, width=None))
+            sections.append(words.response_section(result))
         if drawn:
             sections.append(words.curves_section(result))
     test = result if isinstance(result, RangeTest) else getattr(result, "range_test", None)
@@ -85,7 +87,7 @@ def _lines(result: Recommendation | Sweep | RangeTest) -> list[tuple[str, str, s
         return []
     if code.takes_one_rate(result):
         return [("own", "Your script", code.lines_for(result))]
-    return [(name, title, code.lines_for(result, name)) for name, title in code.FRAMEWORKS.items()]
+    return [(name, title, code.lines_for(result, name)) for name, title in code.frameworks(result)]
 
 
 def _columns(result: Recommendation | Sweep | RangeTest, trials: list[Trial]) -> list[Column]:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from learnrate._drawings import search_drawings
+from learnrate._drawings.axes import has_point
 from learnrate._numbers import short
 from learnrate._pages import code, search_words, words
 from learnrate._pages.page_parts import (
@@ -70,13 +71,15 @@ def _rank(trial: Trial, result: Search) -> tuple[bool, float, int]:
 def _charts(result: Search, drawn: list[Trial]) -> tuple[list[dict[str, Any]], dict[str, Spec]]:
     """Return the page's chart sections, in their order, and the descriptions that need no data from the page."""
     views: dict[str, Spec] = {}
-    slices = search_drawings.slices(result, width=None) if result.trials else []
+    drawable = any(has_point(trial) for trial in result.trials)
+    slices = search_drawings.slices(result, width=None) if drawable else []
     views |= {f"slice-{place}": untitled(spec) for place, spec in enumerate(slices)}
     if result.importance:
         views["importance"] = untitled(search_drawings.importance(result, width=None))
     if slices:
         views["parallel"] = untitled(search_drawings.parallel(result, width=None))
-    sections = search_words.sections(result, [axis.name for axis in search_drawings.dimensions(result)])
+    names = [axis.name for axis in search_drawings.dimensions(result)] if drawable else []
+    sections = search_words.sections(result, names)
     if drawn:
         sections.append(words.curves_section(result))
     if (planned := schedule_spec(result)) is not None:
@@ -90,7 +93,7 @@ def _lines(result: Search) -> list[tuple[str, str, str]]:
         return []
     if result.learning_rate is None:
         return [("own", "Your script", code.lines_for_values(result))]
-    return [(name, title, code.lines_for_values(result, name)) for name, title in code.FRAMEWORKS.items()]
+    return [(name, title, code.lines_for_values(result, name)) for name, title in code.frameworks(result)]
 
 
 def _columns(result: Search, names: list[str]) -> list[Column]:

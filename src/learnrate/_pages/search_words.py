@@ -67,7 +67,7 @@ def first_screen(result: Search) -> dict[str, Any]:
         reached = f"{result.metric} {short(result.value, 4)}"
         at = "" if result.epochs is None else f" after {short(result.epochs)} of {epochs_words(result.horizon)}"
         fits = len(words) <= _LONGEST
-        headline = f"Best of {count} trials: {words if fits else reached}"
+        headline = f"Best of {_trials(count)}: {words if fits else reached}"
         lede = (
             f"Its {result.metric} reached {short(result.value, 4)}{at}." if fits else f"Reached{at}, by these values:"
         )
@@ -118,7 +118,11 @@ def trial_counts(trials: Sequence[Trial]) -> str:
     """Return how many trials there are, by their states."""
     states = Counter(trial.state for trial in trials)
     kinds = ", ".join(f"{states[state]} {state.value}" for state in TrialState if states[state])
-    return f"{len(trials)} {'trial' if len(trials) == 1 else 'trials'}" + (f" ({kinds})" if kinds else "")
+    return _trials(len(trials)) + (f" ({kinds})" if kinds else "")
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
 
 
 def importance_words(result: Search) -> str:
@@ -161,7 +165,8 @@ def _edges(result: Search) -> list[str]:
         if low is None or high is None or not isinstance(value, int | float) or not low <= value <= high:
             continue
         log = described.get("kind") == "log_uniform" or bool(described.get("log"))
-        part = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
+        least, at, most = (math.log(end) if log else end for end in (low, value, high))
+        part = (at - least) / (most - least)
         if min(part, 1 - part) <= _EDGE:
             end, more = ("smallest", "smaller") if part < 0.5 else ("largest", "larger")
             lines.append(f"{name} {value_words(value)} is about the {end} that was allowed: try {more} ones.")

@@ -14,8 +14,10 @@ from learnrate.results import RangeTest, Recommendation, Search, Sweep, TrialSta
 
 if TYPE_CHECKING:
     from learnrate._watching.tally import AtWork
-    from learnrate.results import SlowerCost
+    from learnrate.results import SlowerCost, Trial
 
+_BRIEFLY = "It trains a few steps at each rate: where that breaks is not where a whole training does."
+_SHORTER = "over fewer"
 _NAMES = {"one_cycle": "one-cycle", "inverse_time": "inverse-time", "warmup_stable_decay": "warmup-stable-decay"}
 
 
@@ -68,7 +70,7 @@ def first_screen(result: Recommendation | Sweep | RangeTest) -> dict[str, Any]:
         kind, told, facts = "recommendation", "Learning rate", _recommendation_facts(result)
     elif isinstance(result, Sweep):
         name = "comparison of logs" if "logs" in result.settings else "sweep"
-        kind, told, facts = name, f"Best of {len(result.trials)} trainings: learning rate", _sweep_facts(result)
+        kind, told, facts = name, f"Best of {trainings(len(result.trials))}: learning rate", _sweep_facts(result)
     else:
         kind, told, facts = "range test", "Learning rate", _range_test_facts(result)
     known = result.learning_rate
@@ -177,19 +179,29 @@ def _trainings(result: Recommendation | Sweep) -> str:
     count = len(result.trials)
     if not count:
         return "No training was run."
-    states = Counter(trial.state for trial in result.trials)
-    kinds = ", ".join(f"{states[state]} {state.value}" for state in TrialState if states[state])
-    done = [trial for trial in result.trials if trial.state is TrialState.COMPLETE]
-    whole = sum(trial.epochs >= result.horizon for trial in done)
-    noun = "training" if count == 1 else "trainings"
-    return f"{count} {noun} ({kinds}), {whole} of them over all {epochs_words(result.horizon)}."
+    kinds = Counter(_course(trial, result.horizon) for trial in result.trials)
+    order = [f"over all {epochs_words(result.horizon)}", _SHORTER, *(state.value for state in TrialState)]
+    told = ", ".join(f"{kinds[kind]} {kind}" for kind in order if kinds[kind])
+    return f"{trainings(count)}: {told}."
+
+
+def trainings(count: int) -> str:
+    return "1 training" if count == 1 else f"{count} trainings"
+
+
+def _course(trial: Trial, horizon: int) -> str:
+    """Say how far a trial went, where nothing but its end has to be told of it, or else what became of it."""
+    if trial.state is not TrialState.COMPLETE:
+        return trial.state.value
+    return f"over all {epochs_words(horizon)}" if trial.epochs >= horizon else _SHORTER
 
 
 def _sweep_facts(result: Sweep) -> list[tuple[str, str | list[str]]]:
     facts: list[tuple[str, str | list[str]]] = []
     values = sorted({trial.learning_rate for trial in result.trials})
     if values:
-        facts.append(("Tried", f"{len(values)} learning rates from {rate(values[0])} to {rate(values[-1])}"))
+        several = f"{len(values)} learning rates from {rate(values[0])} to {rate(values[-1])}"
+        facts.append(("Tried", several if len(values) > 1 else f"one learning rate, {rate(values[0])}"))
     if result.untrained is not None:
         facts.append(("Untrained", f"{result.metric} {short(result.untrained, 3)} before training"))
     sure = "" if result.verdict is not Verdict.FOUND else f"{capital(result.verdict.message)}. "
@@ -204,7 +216,7 @@ def _range_test_facts(test: RangeTest) -> list[tuple[str, str | list[str]]]:
         f"{name}: {'none' if value is None else rate(value)}" for name, value in rate_drawings.other_rules(test).items()
     ]
     facts: list[tuple[str, str | list[str]]] = [("Other rules", rules)] if rules else []
-    facts.append(("Training breaks", "nowhere in the range tried" if test.cliff is None else f"at {rate(test.cliff)}"))
+    facts.append(("This test broke", "nowhere in the range tried" if test.cliff is None else f"at {rate(test.cliff)}"))
     if test.cyclical_range is not None:
         low, high = test.cyclical_range
         facts.append(("For a cyclical schedule", f"{rate(low)} to {rate(high)}"))
@@ -231,7 +243,7 @@ def response_section(result: Recommendation | Sweep) -> dict[str, Any]:
         + "Each point is a training, a small one if it was short. Press one to find it in the other charts.",
         "views": ["response"],
         "alt": [
-            f"{result.metric} against learning rate, {len(result.trials)} trainings.{best} The table has the data."
+            f"{result.metric} against learning rate, {trainings(len(result.trials))}.{best} The table has the data."
         ],
     }
 
@@ -244,7 +256,7 @@ def curves_section(result: Recommendation | Sweep | Search) -> dict[str, Any]:
         "caption": "Validation is solid, training dashed; the colour is the learning rate. Press a curve to find it "
         "elsewhere.",
         "views": ["curves"],
-        "alt": [f"Learning curves of {len(result.trials)} trainings; the table says what each one shows."],
+        "alt": [f"Learning curves of {trainings(len(result.trials))}; the table says what each one shows."],
     }
 
 
@@ -254,7 +266,8 @@ def range_test_section(test: RangeTest) -> dict[str, Any]:
     return {
         "id": "range",
         "title": "Range test",
-        "caption": f"{test.metric} while the learning rate rose: as it came, faint, and smoothed; then its change.",
+        "caption": f"{test.metric} while the learning rate rose: as it came, faint, and smoothed; then its change."
+        + ("" if test.cliff is None else f" {_BRIEFLY}"),
         "views": ["losses", "changes"],
         "alt": [
             f"{test.metric} over the learning rate in a range test; it suggests {answer}.",

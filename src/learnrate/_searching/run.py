@@ -60,6 +60,7 @@ class Run:
         candidate = None if best is None else self._candidate(best.number, self._values[best.number])
         trials = [bench.diagnosed(bench.trials[number]) for number in sorted(bench.trials)]
         at = None if best is None else best.curve.best(bench.deciding(best.curve.metrics), bench.mode)
+        weights = None if candidate is None else bench.weights_of_best(candidate)  # tells the framework too
         return Search(
             hyperparameters=None if candidate is None else dict(candidate.values),
             learning_rate=None if best is None or math.isnan(best.learning_rate) else best.learning_rate,
@@ -79,7 +80,8 @@ class Run:
             seconds=time.perf_counter() - started,
             warnings=bench.warnings,
             settings=settings,
-            best=None if candidate is None else bench.weights_of_best(candidate),
+            framework=bench.framework,
+            best=weights,
         )
 
     def _stage(self, stage: Stage) -> None:

@@ -62,6 +62,7 @@ def conclude(
         warnings=lab.warnings + _cut_short(lab, winner) + _nothing_faster(lab, winner),
         settings=settings,
         vectorized=None if lab.together is None else lab.together.why,
+        framework=getattr(lab.problem, "framework", None),
         best=weights,
     )
 

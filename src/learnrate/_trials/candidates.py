@@ -88,6 +88,7 @@ class Candidates(Bench):
         self.folds = folds
         self.trials: dict[int, Trial] = {}
         self.best: Trial | None = None
+        self.framework: str | None = None  # known with the best weights, of whichever process they come from
         self.begun: dict[int, Mapping[str, Any]] = {}
         if study is not None:
             self.begun = {trial.number: trial.hyperparameters for trial in study.trials()}
@@ -207,7 +208,9 @@ class Candidates(Bench):
             return None
         shelf.keep_only((candidate.number, step))
         try:
-            return self.build(candidate, 0).load(shelf.file(candidate.number, step))
+            problem = self.build(candidate, 0)
+            self.framework = getattr(problem, "framework", None)
+            return problem.load(shelf.file(candidate.number, step))
         except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the answer stands without
             self.warnings.insert(0, f"the weights of trial {candidate.number}, the best, cannot be loaded: {error}")
             return None

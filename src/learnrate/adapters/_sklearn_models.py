@@ -31,6 +31,7 @@ class Model(Protocol):
     estimator: Any
     learning_rate: float | None
     warnings: list[str]
+    framework: str | None
     drop_last: bool
     flat: bool
 
@@ -64,6 +65,7 @@ class Estimator:
 
     flat = True
     drop_last = False
+    framework: str | None = "sklearn"
 
     def __init__(self, estimator: Any, parameter: str) -> None:
         self._parameter = parameter

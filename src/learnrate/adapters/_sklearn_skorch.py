@@ -35,6 +35,7 @@ class Net:
     """
 
     flat = False
+    framework: str | None = None
 
     def __init__(self, net: Any, parameter: str) -> None:
         if parameter not in ("lr", "optimizer__lr"):

@@ -104,6 +104,8 @@ class JaxTrainable:
         True
     """
 
+    framework = "jax"
+
     def __init__(
         self,
         params: Tree,

@@ -110,6 +110,8 @@ class KerasTrainable:
         True
     """
 
+    framework = "keras"
+
     def __init__(
         self,
         model: Any,

@@ -128,6 +128,11 @@ class SklearnTrainable:
         return self._model.estimator
 
     @property
+    def framework(self) -> str | None:
+        """Whose lines train with an answer: "sklearn"; None for a skorch net, which has none."""
+        return self._model.framework
+
+    @property
     def warnings(self) -> list[str]:
         """What was changed on the copy."""
         return self._model.warnings

@@ -121,6 +121,8 @@ class TorchTrainable:
         >>> problem.restore(start)
     """
 
+    framework = "torch"
+
     def __init__(
         self,
         model: nn.Module,
