@@ -558,6 +558,25 @@ def test_a_dip_at_the_beginning_with_a_bump_behind_it_is_where_overfitting_begin
     assert (diagnosis.verdict.value, diagnosis.best_epoch, diagnosis.overfitting_onset) == ("overfitting", 3, 3)
 
 
+@pytest.mark.parametrize("turn", [10, 20])  # the training loss is still falling, and has settled
+@pytest.mark.parametrize("deviation", [0.0, 3e-4, 1e-3, 3e-3])
+def test_a_validation_loss_that_rises_is_overfitting_however_the_training_loss_trembles(turn, deviation):
+    epochs = np.arange(1, 31)
+    falling = 0.01 + 2 * np.exp(-epochs / 3)
+    rising = 0.39 + np.where(epochs <= turn, falling - falling[turn - 1], 0.016 * (epochs - turn))
+    for seed in range(20):
+        loss = falling + np.random.default_rng(seed).normal(0, deviation, len(epochs))
+        diagnosis = diagnose({"loss": loss, "val_loss": rising})
+        assert (diagnosis.verdict.value, diagnosis.best_epoch) == ("overfitting", turn)
+
+
+def test_it_is_no_overfitting_where_training_falls_and_rises_again():
+    epochs = np.arange(1, 31)
+    falling = np.exp(-epochs / 3) + np.where(epochs > 20, 0.03 * (epochs - 20), 0)
+    curve = {"loss": falling, "val_loss": np.exp(-np.minimum(epochs, 12) / 3) + 0.01 * np.maximum(epochs - 12, 0)}
+    assert diagnose(curve).verdict is not DiagnosisVerdict.OVERFITTING
+
+
 def test_trials_know_how_many_samples_validate_them():
     import learnrate
     from learnrate.adapters.torch import TorchTrainable
