@@ -257,8 +257,20 @@ def test_values_that_a_row_lacks_are_no_divergence():
     assert diagnosis.best_epoch == 6
 
 
-def test_nan_in_the_validation_data_is_named():
-    assert "validation data" in diagnose({"loss": [1.0, 0.5, 0.3], "val_loss": [NAN] * 3}).advice
+@pytest.mark.parametrize("training", [[1.0, 0.5, 0.3], [2.3, 2.31, 2.29, 2.3, 2.31], [2.3]])
+def test_nan_in_the_validation_data_is_named(training):
+    assert "validation data" in diagnose({"loss": training, "val_loss": [NAN] * len(training)}).advice
+
+
+@pytest.mark.parametrize(
+    "training",
+    [2.7 * 1.22 ** np.arange(30), [2.0, 1.0, 0.5, 0.4, 0.3, 300.0, 900.0], [4.6e19, 4.67e39, 4.75e59], [2.3, 2.9, 3.9]],
+)
+def test_the_rate_is_to_blame_where_the_training_loss_climbs_too_if_only_validation_ends_in_nan(training):
+    validation = [1.9] + [NAN] * (len(training) - 1)
+    advice = diagnose({"loss": training, "val_loss": validation}).advice
+    assert advice.startswith("Use a smaller learning rate")
+    assert "validation data" not in advice
 
 
 def test_a_training_that_falls_while_validation_only_rises_is_memorising():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from learnrate._diagnosis.advice import advice, calm, verdict_of
-from learnrate._diagnosis.findings import CHECKS, Case, Series, expected_noise, gap_finding, late_noise
+from learnrate._diagnosis.findings import CHECKS, Case, Series, diverged, expected_noise, gap_finding, late_noise
 from learnrate._logs.metric_names import (
     canonical,
     canonical_names,
@@ -307,9 +307,9 @@ def _not_finite(curve: LearningCurve, metric: str, mode: Mode, row: int) -> Diag
     evidence = f"{' and '.join(names)} not finite from epoch {epoch_number(curve.epochs[row])} on."
     evidence = evidence.replace(" not finite", f" {'is' if len(names) == 1 else 'are'} not finite")
     said = "Use a smaller learning rate, a third or a tenth of this one, a warm-up, or gradient clipping"
-    training = training_counterpart(metric, curve.metrics)
-    if training is not None and np.isfinite(curve.metrics[training]).all():
-        said = f"Look for NaN in the validation data: {training} stays finite"
+    training = _series(curve, training_counterpart(metric, curve.metrics), mode)
+    if training is not None and len(training.y) == len(curve) and _stays_sane(training):
+        said = f"Look for NaN in the validation data: {training.name} stays finite"
     elif row == 0:
         said += "; if that does not help, look for NaN and infinity in the data"
     return Diagnosis(
@@ -319,3 +319,10 @@ def _not_finite(curve: LearningCurve, metric: str, mode: Mode, row: int) -> Diag
         advice=f"{said}.",
         best_epoch=None if best is None else best.epoch,
     )
+
+
+def _stays_sane(training: Series) -> bool:
+    """Say whether a training metric neither diverges nor climbs from its start beyond its noise."""
+    found = diverged(Case(metric=training.coarse, training=None, accuracy=None, num_validation_samples=None))
+    climbs = len(training.y) > 2 and training.level(1.0) - training.start > 3 * training.noise
+    return not climbs and (found is None or verdict_of([found]) is not DiagnosisVerdict.DIVERGED)
