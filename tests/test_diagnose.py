@@ -5,9 +5,10 @@ import math
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from learnrate import logs
@@ -183,7 +184,7 @@ def test_a_loss_and_its_negative_as_a_score_say_the_same(one):
 
 # What any curve gives
 
-numbers = st.floats(-1e150, 1e150) | st.sampled_from([NAN, INF, -INF])
+numbers = st.floats() | st.floats(-1e150, 1e150) | st.sampled_from([NAN, INF, -INF, 1e308, -1e308])
 rows = st.integers(1, 40).flatmap(
     lambda count: st.fixed_dictionaries(
         {"loss": st.lists(numbers, min_size=count, max_size=count)},
@@ -195,6 +196,9 @@ rows = st.integers(1, 40).flatmap(
 
 
 @unhurried
+@example({"loss": [1e308, 1e306, -1e308, 0.01]}, None, None)
+@example({"val_loss": [1e308, -1e307, -1e308, 0.1], "loss": [-1e308] * 4}, None, None)
+@example({"loss": [0.0] * 5 + [5e148, -2e-175]}, None, None)
 @given(rows, st.one_of(st.none(), numbers), st.one_of(st.none(), st.integers(1, 10**6)))
 def test_any_curve_gets_a_diagnosis(history, untrained, samples):
     diagnosis = diagnose(history, untrained=untrained, num_validation_samples=samples)
@@ -206,10 +210,12 @@ def test_any_curve_gets_a_diagnosis(history, untrained, samples):
     finite = [value for value in history[metric] if math.isfinite(value)]
     assert (diagnosis.best_epoch is not None) == bool(finite)
     if diagnosis.outlook is not None:
+        finite = [value for value in finite if abs(value) <= 1e300]
         best = max(finite) if "acc" in metric else min(finite)
         outlook = diagnosis.outlook
         assert outlook.low <= outlook.value <= outlook.high
         assert outlook.high <= best if "acc" not in metric else outlook.low >= best
+    assert msgspec.json.decode(msgspec.json.encode(diagnosis), type=Diagnosis) == diagnosis  # no number but finite ones
 
 
 @unhurried
