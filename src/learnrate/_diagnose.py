@@ -56,10 +56,12 @@ def diagnose(
 
     - diverged: not finite, or beyond 1e300, from some epoch on; or it ends further above its start than it ever was
       below, while training does not go on; or the training metric lost half of what it had gained;
-    - overfitting: it turns up for good by over 1 % of the fall, clear of noise, while the training metric goes on;
+    - overfitting: it turns up for good by over 1 % of the fall, clear of noise, while the training metric goes on or
+      has settled;
     - not learning: never better than at the start by more than its noise, or an accuracy at chance that stays there;
     - too slow: twice as many epochs are expected to bring over 4 % of the fall so far;
-    - oscillating: noise over 5 % of the fall; less blame where so few validation samples explain it;
+    - oscillating: noise over 5 % of the fall, over 1.5 % where that is counted from `untrained` on, since the first
+      epoch brings most of it; less blame where so few validation samples explain it;
     - plateaued: the later half brought less than 1 % of the fall, or nothing beyond noise;
     - healthy: none of these.
 
