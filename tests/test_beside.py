@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -14,6 +15,9 @@ import learnrate
 from learnrate._diagnosis.beside import beside_each_other
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import DiagnosisVerdict, Sweep, TrialState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EPOCHS = np.arange(1.0, 101.0)
 
@@ -104,6 +108,18 @@ def test_a_sweep_tells_its_trials_in_the_light_of_each_other() -> None:
     assert swept.trials[0].diagnosis is not None
     assert swept.trials[0].diagnosis.verdict is DiagnosisVerdict.TOO_SLOW
     assert Sweep.from_json(swept.to_json()).trials[0].diagnosis == swept.trials[0].diagnosis
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_losses_at_the_end_of_what_a_float_can_hold_give_a_result_that_its_json_keeps(sign: int) -> None:
+    def train(learning_rate: float) -> Iterator[dict[str, float]]:
+        for loss in (1e308, sign * 1e308 * learning_rate, -1e308, learning_rate):
+            yield {"val_loss": loss}
+
+    swept = learnrate.sweep(train, [0.01, 0.1, 0.2], epochs=4)
+    assert Sweep.from_json(swept.to_json()).to_json() == swept.to_json()
+    compared = learnrate.compare(swept)
+    assert Sweep.from_json(compared.to_json()).to_json() == compared.to_json()
 
 
 def test_the_published_comparison_of_seven_rates_keeps_its_labels() -> None:

@@ -5,9 +5,10 @@ import math
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from learnrate import logs
@@ -183,7 +184,7 @@ def test_a_loss_and_its_negative_as_a_score_say_the_same(one):
 
 # What any curve gives
 
-numbers = st.floats(-1e150, 1e150) | st.sampled_from([NAN, INF, -INF])
+numbers = st.floats() | st.floats(-1e150, 1e150) | st.sampled_from([NAN, INF, -INF, 1e308, -1e308])
 rows = st.integers(1, 40).flatmap(
     lambda count: st.fixed_dictionaries(
         {"loss": st.lists(numbers, min_size=count, max_size=count)},
@@ -195,6 +196,9 @@ rows = st.integers(1, 40).flatmap(
 
 
 @unhurried
+@example({"loss": [1e308, 1e306, -1e308, 0.01]}, None, None)
+@example({"val_loss": [1e308, -1e307, -1e308, 0.1], "loss": [-1e308] * 4}, None, None)
+@example({"loss": [0.0] * 5 + [5e148, -2e-175]}, None, None)
 @given(rows, st.one_of(st.none(), numbers), st.one_of(st.none(), st.integers(1, 10**6)))
 def test_any_curve_gets_a_diagnosis(history, untrained, samples):
     diagnosis = diagnose(history, untrained=untrained, num_validation_samples=samples)
@@ -206,10 +210,12 @@ def test_any_curve_gets_a_diagnosis(history, untrained, samples):
     finite = [value for value in history[metric] if math.isfinite(value)]
     assert (diagnosis.best_epoch is not None) == bool(finite)
     if diagnosis.outlook is not None:
+        finite = [value for value in finite if abs(value) <= 1e300]
         best = max(finite) if "acc" in metric else min(finite)
         outlook = diagnosis.outlook
         assert outlook.low <= outlook.value <= outlook.high
         assert outlook.high <= best if "acc" not in metric else outlook.low >= best
+    assert msgspec.json.decode(msgspec.json.encode(diagnosis), type=Diagnosis) == diagnosis  # no number but finite ones
 
 
 @unhurried
@@ -257,8 +263,20 @@ def test_values_that_a_row_lacks_are_no_divergence():
     assert diagnosis.best_epoch == 6
 
 
-def test_nan_in_the_validation_data_is_named():
-    assert "validation data" in diagnose({"loss": [1.0, 0.5, 0.3], "val_loss": [NAN] * 3}).advice
+@pytest.mark.parametrize("training", [[1.0, 0.5, 0.3], [2.3, 2.31, 2.29, 2.3, 2.31], [2.3]])
+def test_nan_in_the_validation_data_is_named(training):
+    assert "validation data" in diagnose({"loss": training, "val_loss": [NAN] * len(training)}).advice
+
+
+@pytest.mark.parametrize(
+    "training",
+    [2.7 * 1.22 ** np.arange(30), [2.0, 1.0, 0.5, 0.4, 0.3, 300.0, 900.0], [4.6e19, 4.67e39, 4.75e59], [2.3, 2.9, 3.9]],
+)
+def test_the_rate_is_to_blame_where_the_training_loss_climbs_too_if_only_validation_ends_in_nan(training):
+    validation = [1.9] + [NAN] * (len(training) - 1)
+    advice = diagnose({"loss": training, "val_loss": validation}).advice
+    assert advice.startswith("Use a smaller learning rate")
+    assert "validation data" not in advice
 
 
 def test_a_training_that_falls_while_validation_only_rises_is_memorising():
@@ -556,6 +574,25 @@ def test_a_dip_at_the_beginning_with_a_bump_behind_it_is_where_overfitting_begin
     losses[:3] = [0.35, 0.22, 0.18]
     diagnosis = diagnose({"loss": np.exp(-epochs / 5), "val_loss": losses})
     assert (diagnosis.verdict.value, diagnosis.best_epoch, diagnosis.overfitting_onset) == ("overfitting", 3, 3)
+
+
+@pytest.mark.parametrize("turn", [10, 20])  # the training loss is still falling, and has settled
+@pytest.mark.parametrize("deviation", [0.0, 3e-4, 1e-3, 3e-3])
+def test_a_validation_loss_that_rises_is_overfitting_however_the_training_loss_trembles(turn, deviation):
+    epochs = np.arange(1, 31)
+    falling = 0.01 + 2 * np.exp(-epochs / 3)
+    rising = 0.39 + np.where(epochs <= turn, falling - falling[turn - 1], 0.016 * (epochs - turn))
+    for seed in range(20):
+        loss = falling + np.random.default_rng(seed).normal(0, deviation, len(epochs))
+        diagnosis = diagnose({"loss": loss, "val_loss": rising})
+        assert (diagnosis.verdict.value, diagnosis.best_epoch) == ("overfitting", turn)
+
+
+def test_it_is_no_overfitting_where_training_falls_and_rises_again():
+    epochs = np.arange(1, 31)
+    falling = np.exp(-epochs / 3) + np.where(epochs > 20, 0.03 * (epochs - 20), 0)
+    curve = {"loss": falling, "val_loss": np.exp(-np.minimum(epochs, 12) / 3) + 0.01 * np.maximum(epochs - 12, 0)}
+    assert diagnose(curve).verdict is not DiagnosisVerdict.OVERFITTING
 
 
 def test_trials_know_how_many_samples_validate_them():

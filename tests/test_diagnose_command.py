@@ -229,6 +229,34 @@ def test_a_sweep_from_the_shell_stops_early_and_is_resumed_with_the_same_rules(t
     assert [rule["rule"] for rule in rules] == ["EarlyStopping", "ReduceOnPlateau"]
 
 
+# A lucky dip
+
+
+def trembling(seed=0, deviation=0.5, epochs=30):
+    return np.abs(np.random.default_rng(seed).normal(0.8, deviation, epochs)) - 0.2
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_dip_of_what_is_but_noise_neither_wins_nor_makes_another_too_slow(seed, sign):
+    name, mode = ("val_loss", "min") if sign == 1 else ("val_score", "max")
+    curves = {1e-4: losses(1.5), 1e-3: losses(0.3), 3e-3: losses(0.31)}
+    alone = learnrate.compare({each: {name: sign * y} for each, y in curves.items()}, metric=name, mode=mode)
+    noisy = curves | {0.1: trembling(seed)}
+    answer = learnrate.compare({each: {name: sign * y} for each, y in noisy.items()}, metric=name, mode=mode)
+    assert answer.learning_rate == alone.learning_rate
+    assert [one.diagnosis.verdict for one in answer.trials[:3]] == [one.diagnosis.verdict for one in alone.trials]
+    lucky = trembling(seed).min() < losses(0.3).min()
+    assert any("a dip that its noise explains" in note for note in answer.warnings) == lucky
+
+
+def test_the_best_value_is_reported_as_it_was_and_wins_where_it_is_more_than_noise():
+    flat = [0.31, 0.30, 0.32, 0.31, 0.30, 0.31]  # learned in the first epoch, and nothing since
+    answer = learnrate.compare({1e-4: {"val_loss": [2.0, 1.6, 1.3, 1.1, 1.0, 0.9]}, 1e-2: {"val_loss": flat}})
+    assert answer.trials[1].diagnosis.verdict.value == "not learning"
+    assert (answer.learning_rate, answer.value) == (1e-2, 0.30)
+
+
 # What can be compared from Python
 
 

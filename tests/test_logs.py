@@ -60,6 +60,52 @@ def test_csv_dialects(write, separator, newline, mark):
     assert columns(one(write(text))) == {"loss": [0.9, 0.5]}
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_numbers_with_decimal_commas_are_read_where_no_comma_separates(write, separator):
+    rows = [
+        ("epoch", "lr", "loss", "val_loss", "note"),
+        *((f"{i}", "1e-2", f"-{i},25", "", "a, b") for i in range(1, 50)),
+    ]
+    found = one(write("\n".join(separator.join(row) for row in rows)))
+    assert found.learning_rate == 0.01
+    assert columns(found)["loss"] == [-(i + 0.25) for i in range(1, 50)]
+
+
+def test_decimal_commas_are_read_block_by_block(write, monkeypatch):
+    monkeypatch.setattr("learnrate._logs.formats._BLOCK", 3)
+    rows = "\n".join(f"{i};{1 / i:.3f}".replace(".", ",") for i in range(1, 20))
+    np.testing.assert_allclose(
+        one(write(f"epoch;loss\n{rows}\n")).curve.metrics["loss"], 1 / np.arange(1.0, 20), atol=1e-3
+    )
+
+
+def test_commas_beside_decimal_points_stay_text(write):
+    log = one(write("epoch;loss;kernel\n1;0.9;3,3\n2;0.5;3,3\n"))
+    assert columns(log) == {"loss": [0.9, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch;loss\n1;0.9\n2;1,000\n", r"line 3: '1,000' in column 'loss' is no number"),
+        ("epoch,loss\n1,bad\n2,worse\n", r"it holds epoch; loss holds text: 'bad' on line 2"),
+        ('[{"epoch": 1, "loss": "0,5"}]', r"it holds epoch; loss holds text: '0,5' on entry 1"),
+        ("1;0,5\n2;0,4\n", "the file begins with numbers"),
+    ],
+)
+def test_numbers_that_cannot_be_read_are_named(write, text, message):
+    with pytest.raises(LogError, match=message):
+        one(write(text))
+
+
+def test_a_comma_as_decimal_mark_leaves_none_for_the_point(write, monkeypatch):
+    monkeypatch.setattr("learnrate._logs.formats._BLOCK", 1)
+    with pytest.raises(
+        LogError, match=r"line 3: '1\.234' in column 'loss' is no number where a comma is the decimal mark"
+    ):
+        one(write("epoch;loss\n1;0,9\n2;1.234\n"))
+
+
 def test_cells_that_are_missing_nan_or_infinite(write):
     log = one(write("epoch,loss,val_loss\n1,0.9,NA\n2,nan,0.5\n3,inf,nan\n4,-inf,\n"))
     loss, val_loss = log.curve.metrics["loss"], log.curve.metrics["val_loss"]

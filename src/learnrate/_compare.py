@@ -11,8 +11,8 @@ import numpy as np
 
 from learnrate._checks import positive_number
 from learnrate._diagnose import diagnose, to_curve
-from learnrate._diagnosis.beside import beside_each_other
-from learnrate._diagnosis.trends import noise
+from learnrate._diagnosis.beside import beside_each_other, known_best
+from learnrate._diagnosis.trends import held, noise
 from learnrate._logs.metric_names import canonical, deciding, mode_of
 from learnrate._numbers import rate, short
 from learnrate.errors import InvalidArgumentError, UnknownMetricError
@@ -23,15 +23,19 @@ from learnrate.results import DiagnosisVerdict, Sweep, Trial, TrialState, Verdic
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from learnrate.curves import Mode
+    from learnrate.curves import Array, Mode
 
 _CLOSE = 1.5  # rates closer than this factor need no other in between
 
 
 class _Rate(NamedTuple):
-    """A learning rate and the mean of the best values that its trainings reached, smaller is better."""
+    """A learning rate, and the means of its trainings' best values and of those they are known to reach.
+
+    The latter is smaller when better (see `known_best`).
+    """
 
     learning_rate: float
+    value: float
     loss: float
 
 
@@ -46,9 +50,10 @@ def compare(
 
     Every training is diagnosed, in the light of the others too: one that looks healthy is too slow where a larger rate
     was there in half of the epochs and went further. Those that diverged do not count. Of the rest the best value
-    decides, and rates whose best values differ by less than 1 % of the way from the worst start to the best value, or
-    by less than the noise, count as equal: of these the one nearest to the middle of their range is taken, on the log
-    scale, as far as possible from training too slowly and from breaking. Several logs of one rate are averaged.
+    decides, of what does not learn or oscillates without the part that its noise alone explains. Rates whose values
+    differ by less than 1 % of the way from the worst start to the best value, or by less than the noise, count as
+    equal: of these the one nearest to the middle of their range is taken, on the log scale, as far as possible from
+    training too slowly and from breaking. Several logs of one rate are averaged.
 
     Args:
         logs: What `learnrate.logs.read` returned, paths of logs, or trials; or a mapping from learning rates to
@@ -82,7 +87,7 @@ def compare(
     alone = [_trial(number, log, metric, mode, num_validation_samples) for number, log in enumerate(logs)]
     trials = beside_each_other(alone, metric, mode)
     horizon = max(trial.epochs for trial in trials)
-    rates = _rates(trials, mode)
+    rates = _rates(trials, metric, mode)
     good = _good(rates, trials, metric, mode)
     best = _middle(good)
     chosen = None if best is None else _best_trial(trials, best.learning_rate, mode)
@@ -93,7 +98,7 @@ def compare(
         metric=metric,
         mode=mode,
         learning_rate=None if best is None else best.learning_rate,
-        value=None if best is None else best.loss * _sign(mode),
+        value=None if best is None else best.value,
         epochs=None if reached is None else reached.epoch,
         horizon=math.ceil(horizon),
         untrained=None,
@@ -101,7 +106,7 @@ def compare(
         cost=sum(trial.epochs for trial in trials) / horizon if horizon > 0 else 0.0,
         seed=0,
         seconds=0.0,
-        warnings=warnings + _notes(good, trials) + _next(trials, verdict, best, chosen),
+        warnings=warnings + _notes(good, rates, trials, metric, mode) + _next(trials, verdict, best, chosen),
         settings={"logs": [log.path for log in logs]},
     )
 
@@ -172,14 +177,21 @@ def _trial(number: int, log: Log, metric: str, mode: Mode, num_validation_sample
     )
 
 
-def _rates(trials: list[Trial], mode: Mode) -> list[_Rate]:
+def _rates(trials: list[Trial], metric: str, mode: Mode) -> list[_Rate]:
     """Return the learning rates at which every training held, in order."""
     broken = {trial.learning_rate for trial in trials if trial.state is TrialState.DIVERGED}
-    values: dict[float, list[float]] = {}
+    reached: dict[float, list[tuple[float, float]]] = {}
     for trial in trials:
-        if trial.value is not None and trial.learning_rate not in broken:
-            values.setdefault(trial.learning_rate, []).append(trial.value * _sign(mode))
-    return [_Rate(each, float(np.mean(losses))) for each, losses in sorted(values.items())]
+        if trial.value is not None and trial.diagnosis is not None and trial.learning_rate not in broken:
+            known = known_best(_curve(trial, metric, mode), trial.diagnosis.verdict)
+            reached.setdefault(trial.learning_rate, []).append((trial.value, known))
+    return [_Rate(each, *np.mean(both, axis=0).tolist()) for each, both in sorted(reached.items())]
+
+
+def _curve(trial: Trial, metric: str, mode: Mode) -> Array:
+    """Return the deciding metric at the rows where it can be reckoned with, smaller is better."""
+    values = trial.curve.values(metric) * _sign(mode)
+    return values[held(values)]
 
 
 def _good(rates: list[_Rate], trials: list[Trial], metric: str, mode: Mode) -> list[_Rate]:
@@ -187,10 +199,9 @@ def _good(rates: list[_Rate], trials: list[Trial], metric: str, mode: Mode) -> l
     if not rates:
         return []
     best = min(rates, key=lambda each: each.loss)
-    curves = {trial.learning_rate: trial.curve.values(metric) * _sign(mode) for trial in trials}
-    finite = {each: values[np.isfinite(values)] for each, values in curves.items()}
-    start = max(float(finite[each.learning_rate][0]) for each in rates)
-    of_the_best = finite[best.learning_rate]
+    curves = {trial.learning_rate: _curve(trial, metric, mode) for trial in trials}
+    start = max(float(curves[each.learning_rate][0]) for each in rates)
+    of_the_best = curves[best.learning_rate]
     slack = max(GOOD * (start - best.loss), noise(of_the_best[len(of_the_best) // 2 :]))
     return [each for each in rates if each.loss <= best.loss + slack]
 
@@ -223,8 +234,14 @@ def _verdict(trials: list[Trial], best: _Rate | None) -> Verdict:
     return Verdict.TOO_NARROW_RIGHT if best.learning_rate == tried[-1] else Verdict.FOUND
 
 
-def _notes(good: list[_Rate], trials: list[Trial]) -> list[str]:
-    notes: list[str] = []
+def _notes(good: list[_Rate], rates: list[_Rate], trials: list[Trial], metric: str, mode: Mode) -> list[str]:
+    best = min((each.value * _sign(mode) for each in good), default=-math.inf)
+    lucky = [each for each in rates if each not in good and each.value * _sign(mode) < best]
+    notes = [
+        f"{metric} {short(each.value, 4)} at {rate(each.learning_rate)} is a dip that its noise explains: it is taken "
+        f"for {short(each.loss * _sign(mode), 4)}"
+        for each in lucky
+    ]
     if len(good) > 1:
         low, high = rate(good[0].learning_rate), rate(good[-1].learning_rate)
         equal = f"{len(good)} learning rates from {low} to {high} are equally good, within 1 % or the noise"

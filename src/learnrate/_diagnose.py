@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from learnrate._diagnosis.advice import advice, calm, verdict_of
-from learnrate._diagnosis.findings import CHECKS, Case, Series, expected_noise, gap_finding, late_noise
+from learnrate._diagnosis.findings import CHECKS, Case, Series, diverged, expected_noise, gap_finding, late_noise
+from learnrate._diagnosis.trends import LARGEST, held
 from learnrate._logs.metric_names import (
     canonical,
     canonical_names,
@@ -53,12 +54,14 @@ def diagnose(
     Everything is measured against the fall of the metric, from the start of training to its lowest level, and against
     its noise: the answer does not change when losses are scaled or shifted, or epochs renumbered. In this order:
 
-    - diverged: not finite from some epoch on; or it ends further above its start than it ever was below, while training
-      does not go on; or the training metric lost half of what it had gained;
-    - overfitting: it turns up for good by over 1 % of the fall, clear of noise, while the training metric goes on;
+    - diverged: not finite, or beyond 1e300, from some epoch on; or it ends further above its start than it ever was
+      below, while training does not go on; or the training metric lost half of what it had gained;
+    - overfitting: it turns up for good by over 1 % of the fall, clear of noise, while the training metric goes on or
+      has settled;
     - not learning: never better than at the start by more than its noise, or an accuracy at chance that stays there;
     - too slow: twice as many epochs are expected to bring over 4 % of the fall so far;
-    - oscillating: noise over 5 % of the fall; less blame where so few validation samples explain it;
+    - oscillating: noise over 5 % of the fall, over 1.5 % where that is counted from `untrained` on, since the first
+      epoch brings most of it; less blame where so few validation samples explain it;
     - plateaued: the later half brought less than 1 % of the fall, or nothing beyond noise;
     - healthy: none of these.
 
@@ -91,7 +94,7 @@ def diagnose(
         raise InvalidArgumentError(f'mode is {mode!r}: it must be "min" or "max"')
     if num_validation_samples is not None and num_validation_samples < 1:
         raise InvalidArgumentError(f"num_validation_samples is {num_validation_samples}: it must be at least 1")
-    if untrained is not None and not np.isfinite(untrained):
+    if untrained is not None and not abs(untrained) <= LARGEST:
         untrained = None  # a model whose loss overflows before training has no start to measure from
     series = _series(known, metric, mode, untrained)
     broken = _broken(known, metric)
@@ -191,12 +194,12 @@ def metric_of(curve: LearningCurve, metric: str | None) -> str:
 
 
 def _series(curve: LearningCurve, metric: str | None, mode: Mode, untrained: float | None = None) -> Series | None:
-    """Return a metric's finite rows; None where there are none."""
+    """Return the rows at which a metric can be reckoned with; None where there are none."""
     if metric is None:
         return None
     sign = 1.0 if mode == "min" else -1.0
     values = curve.metrics[metric]
-    rows = np.isfinite(values)
+    rows = held(values)
     if not rows.any():
         return None
     spacing = float(np.median(np.diff(curve.epochs))) if len(curve) > 1 else 1.0
@@ -225,13 +228,13 @@ def _broken(curve: LearningCurve, metric: str) -> int | None:
 
 def _trailing(values: Array) -> int:
     """Return the row from which on no value is finite, if that lasts longer than any gap before; else the length."""
-    finite = np.flatnonzero(np.isfinite(values))
+    finite = np.flatnonzero(held(values))
     if len(finite) == len(values):
         return len(values)
     last = int(finite[-1]) + 1 if len(finite) else 0
     gap = int(np.diff(finite, prepend=-1).max(initial=1)) - 1
     missing = len(values) - last
-    return last if missing > gap or np.isinf(values[last:]).any() else len(values)
+    return last if missing > gap or (np.abs(values[last:]) > LARGEST).any() else len(values)
 
 
 # What is said
@@ -302,14 +305,15 @@ def _outlook(full: Series, horizon: float | None) -> Outlook | None:
 
 
 def _not_finite(curve: LearningCurve, metric: str, mode: Mode, row: int) -> Diagnosis:
-    names = [name for name, values in curve.metrics.items() if not np.isfinite(values[-1])]
+    names = [name for name, values in curve.metrics.items() if not held(values[-1:])[0]]
     best = curve.best(metric, mode)
-    evidence = f"{' and '.join(names)} not finite from epoch {epoch_number(curve.epochs[row])} on."
-    evidence = evidence.replace(" not finite", f" {'is' if len(names) == 1 else 'are'} not finite")
+    what = "beyond 1e300" if all(np.isfinite(curve.metrics[name][-1]) for name in names) else "not finite"
+    verb = "is" if len(names) == 1 else "are"
+    evidence = f"{' and '.join(names)} {verb} {what} from epoch {epoch_number(curve.epochs[row])} on."
     said = "Use a smaller learning rate, a third or a tenth of this one, a warm-up, or gradient clipping"
-    training = training_counterpart(metric, curve.metrics)
-    if training is not None and np.isfinite(curve.metrics[training]).all():
-        said = f"Look for NaN in the validation data: {training} stays finite"
+    training = _series(curve, training_counterpart(metric, curve.metrics), mode)
+    if training is not None and len(training.y) == len(curve) and _stays_sane(training):
+        said = f"Look for NaN in the validation data: {training.name} stays finite"
     elif row == 0:
         said += "; if that does not help, look for NaN and infinity in the data"
     return Diagnosis(
@@ -319,3 +323,10 @@ def _not_finite(curve: LearningCurve, metric: str, mode: Mode, row: int) -> Diag
         advice=f"{said}.",
         best_epoch=None if best is None else best.epoch,
     )
+
+
+def _stays_sane(training: Series) -> bool:
+    """Say whether a training metric neither diverges nor climbs from its start beyond its noise."""
+    found = diverged(Case(metric=training.coarse, training=None, accuracy=None, num_validation_samples=None))
+    climbs = len(training.y) > 2 and training.level(1.0) - training.start > 3 * training.noise
+    return not climbs and (found is None or verdict_of([found]) is not DiagnosisVerdict.DIVERGED)

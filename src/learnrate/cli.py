@@ -161,7 +161,10 @@ def range_test(**given: Any) -> None:
 @click.option("--chart", type=options.FILE, help="Draw it: a file named .png, .svg or .html.")
 @options.output
 def diagnose(files: tuple[Path, ...], as_json: bool, report: Path | None, chart: Path | None, **settings: Any) -> None:
-    """Say what learning curves in logs show and, given several learning rates, which to use."""
+    """Say what learning curves in logs show and, given several learning rates, which to use.
+
+    Logs without a learning rate are diagnosed and not compared; that is an answer too.
+    """
     from learnrate._command.diagnose_command import answer
 
     if chart is not None and chart.suffix.lower() not in options.PICTURES:

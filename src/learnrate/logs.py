@@ -42,7 +42,8 @@ def read(path: str | Path, *, learning_rate: float | None = None, max_bytes: int
 
     What the log is shows in its content, whatever it is called:
 
-    - CSV with a header, separated by commas, semicolons or tabs: Keras's CSVLogger, Lightning's `metrics.csv`;
+    - CSV with a header, separated by commas, or by semicolons or tabs, where a comma may be the decimal mark: Keras's
+      CSVLogger, Lightning's `metrics.csv`;
     - JSON: a Keras `History.history`, a list of rows, a Hugging Face `trainer_state.json`; or one row a line;
     - JSON that a sweep's or a recommendation's `to_json` gave: its trials;
     - any of these compressed by gzip;

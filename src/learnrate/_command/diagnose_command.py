@@ -67,7 +67,7 @@ class Answer:
 
     @property
     def has_answer(self) -> bool:
-        """Whether the question is answered: what one log shows, or which rate to use given several."""
+        """Whether the question is answered: which rate to use given several, else what each log shows."""
         return len(self.found) == 1 or self.comparison is None or self.comparison.learning_rate is not None
 
     def __str__(self) -> str:

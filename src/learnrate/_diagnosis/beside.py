@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import numpy as np
 
 from learnrate._diagnosis.advice import advised, expected
 from learnrate._diagnosis.findings import strength
-from learnrate._diagnosis.trends import noise
+from learnrate._diagnosis.trends import held, noise
 from learnrate._numbers import epoch_number, rate, short
 from learnrate.response import GOOD
 from learnrate.results import Diagnosis, DiagnosisVerdict, Finding, Trial, TrialState
@@ -36,6 +36,10 @@ class _Training(NamedTuple):
         return float(self.y.min())
 
     @property
+    def known(self) -> float:
+        return known_best(self.y, self.diagnosis.verdict)
+
+    @property
     def best_is_last(self) -> bool:
         return float(self.epochs[self.y.argmin()]) >= _AT_THE_END * float(self.epochs[-1])
 
@@ -52,7 +56,8 @@ def beside_each_other(trials: Sequence[Trial], metric: str, mode: Mode) -> list[
     - One that is overfitting or oscillating, and to whose best a smaller rate comes and goes further by what counts,
       is told so: no early stopping would make its rate as good.
 
-    What counts is 1 % of the way from the worst first epoch to the best value, floored at the noise of the best.
+    How far another went is its `known_best`: no lucky dip. What counts is 1 % of the way from the worst first epoch to
+    the best of these, floored at the noise of the best.
     """
     sign = 1.0 if mode == "min" else -1.0
     known = [found for trial in trials if (found := _training(trial, metric, sign)) is not None]
@@ -66,23 +71,35 @@ def beside_each_other(trials: Sequence[Trial], metric: str, mode: Mode) -> list[
     ]
 
 
+def known_best(y: Array, verdict: DiagnosisVerdict) -> float:
+    """Return the best value, smaller is better, that a training is known to reach: all luck is taken from a dip.
+
+    Where it does not learn or oscillates, the best of n values is expected Φ⁻¹((n − 3/8) / (n + 1/4)) standard
+    deviations below what they vary around, for no other reason than their noise. Source: Blom (1958).
+    """
+    best, number = float(y.min()), len(y)
+    if verdict not in {DiagnosisVerdict.NOT_LEARNING, DiagnosisVerdict.OSCILLATING}:
+        return best
+    return best + noise(y) * NormalDist().inv_cdf((number - 3 / 8) / (number + 1 / 4))
+
+
 def _training(trial: Trial, metric: str, sign: float) -> _Training | None:
     if trial.diagnosis is None or trial.state is not TrialState.COMPLETE or metric not in trial.curve.metrics:
         return None
     y = sign * trial.curve.values(metric)
-    finite = np.isfinite(y)
-    return _Training(trial, trial.diagnosis, trial.curve.epochs[finite], y[finite]) if finite.any() else None
+    known = held(y)
+    return _Training(trial, trial.diagnosis, trial.curve.epochs[known], y[known]) if known.any() else None
 
 
 def _what_counts(known: list[_Training]) -> float:
-    best = min(known, key=lambda one: one.best)
+    best = min(known, key=lambda one: one.known)
     start = max(float(one.y[0]) for one in known)
-    return max(GOOD * (start - best.best), noise(best.y[len(best.y) // 2 :]))
+    return max(GOOD * (start - best.known), noise(best.y[len(best.y) // 2 :]))
 
 
 def _said(one: _Training, known: list[_Training], slack: float, metric: str, sign: float) -> Diagnosis:
     verdict, own = one.diagnosis.verdict, one.trial.learning_rate
-    better = [other for other in known if other.best < one.best - slack]
+    better = [other for other in known if other.known < one.best - slack]
     if verdict is DiagnosisVerdict.HEALTHY and one.best_is_last:
         faster = [other for other in better if other.trial.learning_rate > own]
         ahead = min(faster, key=lambda other: other.reached(one.best), default=None)
@@ -90,7 +107,7 @@ def _said(one: _Training, known: list[_Training], slack: float, metric: str, sig
             return _too_slow(one, ahead, metric, sign)
     if verdict in {DiagnosisVerdict.OVERFITTING, DiagnosisVerdict.OSCILLATING}:
         slower = [other for other in better if other.trial.learning_rate < own]
-        best = min(slower, key=lambda other: other.best, default=None)
+        best = min(slower, key=lambda other: other.known, default=None)
         if best is not None:
             return _too_fast(one, best, metric, sign)
     return one.diagnosis

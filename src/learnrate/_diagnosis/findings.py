@@ -150,13 +150,21 @@ class Case:
         return start is not None and not self.has_learned and all(series.y.min() >= start for series in known)
 
     def training_falls_on(self) -> bool | None:
-        """Say whether the training metric goes on improving after the metric's turn; None where that is not known."""
+        """Say whether the training metric goes on improving after the metric's turn, and does not lose it again.
+
+        None where that is not known, or where it has settled: it stays, and varies by less than 1 % of its fall.
+        """
         later = self.training.after(self.metric.times[self.metric.turn.row]) if self.training else None
-        if later is None:
+        if self.training is None or later is None:
             return None
         third = len(later.y) // 3
-        middle, end = np.median(later.y[third:-third]), np.median(later.y[-third:])
-        return None if middle == end else bool(middle - end > 2 * later.noise)
+        begin, middle, end = (np.median(part) for part in (later.y[:third], later.y[third:-third], later.y[-third:]))
+        little = GOOD * self.training.fall
+        if end - min(begin, middle) > max(2 * later.noise, little):
+            return False
+        if begin - end > 2 * later.noise:
+            return True
+        return None if later.noise <= little else False
 
     @property
     def at_chance(self) -> bool:

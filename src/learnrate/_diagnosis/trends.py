@@ -13,12 +13,25 @@ import numpy as np
 if TYPE_CHECKING:
     from learnrate.curves import Array
 
+    Flags = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+LARGEST = 1e300  # of either sign: beyond, the differences of three values no longer fit a float
 _NORMAL = 1.4826  # the standard deviation of a normal distribution over its median absolute deviation
 _LAWS = 64  # of each kind: neighbours differ by less than a tenth
 _NINETY = 1.645  # standard deviations each side that hold 90 % of a normal distribution
 _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 25) for i in range(25)])  # a normal distribution in 25 points
 _SECOND_DIFFERENCE = 6**0.5  # the standard deviation of second differences of values of deviation 1
 _THIRD_DIFFERENCE = 20**0.5  # and of third ones
+
+
+def held(values: Array) -> Flags:
+    """Say which values can be reckoned with: finite, and not so large that their differences would not be.
+
+    Example:
+        >>> held(np.array([0.5, np.nan, np.inf, -1e308])).tolist()
+        [True, False, False, False]
+    """
+    return np.abs(values) <= LARGEST
 
 
 def noise(values: Array) -> float:
@@ -137,6 +150,7 @@ def best_by(times: Array, values: Array, horizon: float) -> Forecast:
         >>> later.low < 1 / 60 < later.high <= 1 / 30
         True
     """
+    so_far = float(values.min())  # scaled, one that is tiny beside the others would be rounded to 0
     values, exponent = _scaled(values)
     best = float(values.min())
     later = _favoured(times, values, horizon)
@@ -149,7 +163,7 @@ def best_by(times: Array, values: Array, horizon: float) -> Forecast:
     more = _NINETY * float(np.hypot(reach * wrong, noise(values) / 2))
     low = later.value - float(np.hypot(later.value - later.low, more))
     high = min(best, later.value + float(np.hypot(later.high - later.value, more)))
-    return Forecast(*np.ldexp([later.value, low, high], exponent).tolist())
+    return Forecast(*np.minimum(np.ldexp([later.value, low, high], exponent), so_far).tolist())
 
 
 def _scaled(values: Array) -> tuple[Array, int]:

@@ -39,12 +39,14 @@ class _Block(NamedTuple):
 class _Csv:
     """A CSV file below its header.
 
-    `texts` has for each column the line and the content of its first cell that is neither a number nor missing.
+    `texts` has for each column the line and the content of its first cell that is neither a number nor missing. The
+    `decimal` mark is a comma where commas separate no cells and no number has a point; None until a mark is seen.
     """
 
     def __init__(self, source: str, names: list[str], separator: str) -> None:
         self.source, self.names, self.separator = source, names, separator
         self.texts: dict[int, tuple[int, str]] = {}
+        self.decimal = "." if separator == "," else None
 
     def block(self, texts: list[str], first_line: int) -> _Block:
         lines = np.arange(first_line, first_line + len(texts), dtype=np.intp)
@@ -55,11 +57,13 @@ class _Csv:
         rows = [
             (line, self._cells(text, line)) for line, text in zip(lines.tolist(), texts, strict=True) if text.strip()
         ]
+        if self.decimal is None:
+            self.decimal = _decimal_mark([cell for _, cells in rows for cell in cells])
         values = np.full((len(rows), len(self.names)), np.nan)
         written = np.zeros(values.shape, dtype=np.bool_)
         for i, (line, cells) in enumerate(rows):
             for j, cell in enumerate(cells):
-                value = _number(cell)
+                value = _number(cell, self.decimal or ".")
                 if value is not None:
                     values[i, j], written[i, j] = value, True
                 elif cell.lower() not in _MISSING:
@@ -76,6 +80,12 @@ class _Csv:
             return None
         comma = self.separator
         block = "\n" + "\n".join(text.rstrip("\r\n") for text in texts) + "\n"
+        if comma != "," and "," in block:
+            if self.decimal != "," or "." in block:
+                return None
+            block = block.replace(",", ".")
+        elif "." in block and self.decimal != ".":
+            return None
         for before, after in ((comma, comma), (comma, comma), ("\n", comma), (comma, "\n")):
             block = block.replace(before + after, before + _EMPTY + after)
         kept = [position for position in range(len(self.names)) if position not in self.texts]
@@ -103,7 +113,8 @@ class _Csv:
                 f"{self.source}, line {line}: {len(cells)} cells where the header names {len(self.names)} columns; "
                 + (cut if len(cells) < len(self.names) else changed)
             )
-        if all(_number(cell) is None and cell.lower() not in _MISSING for cell in cells):
+        marks = "." if self.separator == "," else ".,"
+        if all(all(_number(cell, mark) is None for mark in marks) and cell.lower() not in _MISSING for cell in cells):
             raise LogError(f"{self.source}, line {line}: another header ({text.strip()[:60]}): split the file there")
         return cells
 
@@ -115,25 +126,27 @@ class _Csv:
         for position, (line, cell) in self.texts.items():
             if written[:, position].any():
                 name = self.names[position]
-                raise LogError(f"{self.source}, line {line}: {cell[:40]!r} in column {name!r} is no number")
+                where = " where a comma is the decimal mark" if self.decimal == "," else ""
+                raise LogError(f"{self.source}, line {line}: {cell[:40]!r} in column {name!r} is no number{where}")
         columns = {
             name: Column(values[:, i], written[:, i]) for i, name in enumerate(self.names) if i not in self.texts
         }
-        return Table(self.source, columns, np.concatenate([block.lines for block in blocks]))
+        texts = {self.names[position]: text for position, text in self.texts.items()}
+        return Table(self.source, columns, np.concatenate([block.lines for block in blocks]), texts=texts)
 
 
 def csv_table(lines: Iterator[str], source: str) -> Table:
     """Read a CSV file with a header, separated by commas, semicolons or tabs.
 
-    Empty cells, NA, N/A, None, null and - are missing; nan and inf are numbers. A column without a single number is
-    left out.
+    Between semicolons and tabs the decimal mark may be a comma. Empty cells, NA, N/A, None, null and - are missing; nan
+    and inf are numbers. A column without a single number is left out.
     """
     number, header = next(((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()), (0, ""))
     if not header:
         raise LogError(f"{source}: the file is empty: give a log with a header and at least one row")
-    separator = max(",;\t", key=header.count)
+    separator = max(";\t,", key=header.count)  # of two the one that is no decimal mark
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
-    if all(_number(name) is not None for name in names):
+    if all(_number(name) is not None or (separator != "," and _number(name, ",") is not None) for name in names):
         raise LogError(
             f"{source}, line {number}: the file begins with numbers ({header[:60]}): put a header above them that "
             "names the columns, such as epoch,loss,val_loss"
@@ -148,11 +161,20 @@ def csv_table(lines: Iterator[str], source: str) -> Table:
     return reader.table(blocks)
 
 
-def _number(cell: str) -> float | None:
+def _number(cell: str, decimal: str = ".") -> float | None:
+    if decimal == ",":
+        cell = "" if "." in cell else cell.replace(",", ".")
     try:
         return float(cell)
     except ValueError:
         return None
+
+
+def _decimal_mark(cells: list[str]) -> str | None:
+    """Return the decimal mark of the numbers among the cells, a point if any has one; None where none has a mark."""
+    if any("." in cell and _number(cell) is not None for cell in cells):
+        return "."
+    return "," if any("," in cell and _number(cell, ",") is not None for cell in cells) else None
 
 
 def json_table(lines: Iterator[str], source: str) -> Table:
@@ -288,7 +310,7 @@ class _Rows:
             columns[name] = Column(np.full(len(self.lines), np.nan), np.zeros(len(self.lines), dtype=np.bool_))
             columns[name].values[np.asarray(rows)] = values
             columns[name].written[np.asarray(rows)] = True
-        return Table(self.source, columns, np.array(self.lines, dtype=np.intp), unit=self.unit)
+        return Table(self.source, columns, np.array(self.lines, dtype=np.intp), unit=self.unit, texts=self.texts)
 
 
 def _entries_table(entries: Iterable[Mapping[str, Any]], source: str) -> Table:

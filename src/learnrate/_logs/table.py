@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -12,6 +13,8 @@ from learnrate.curves import LearningCurve
 from learnrate.errors import LogError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from learnrate.curves import Array
 
 Flags = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
@@ -54,6 +57,7 @@ class Table(NamedTuple):
         finished_epochs: Whether the epoch column counts finished epochs; else one that starts at 0 is taken to number
             the epochs from 0.
         unit: What `lines` counts.
+        texts: Of each column that is left out since it holds no number: the line and the content of a cell.
     """
 
     source: str
@@ -62,6 +66,7 @@ class Table(NamedTuple):
     learning_rate: float | None = None
     finished_epochs: bool = False
     unit: str = "line"
+    texts: Mapping[str, tuple[int, str]] = MappingProxyType({})
 
     def wrong(self, row: int, what: str) -> LogError:
         """Return the error that names the file and the line."""
@@ -81,6 +86,9 @@ def to_log(table: Table, learning_rate: float | None) -> Log:
     metrics = [name for name in columns if name not in {*rates, of_epochs, of_steps}]
     if not metrics:
         held = ", ".join(columns) or "no numbers at all"
+        held += "".join(
+            f"; {name} holds text: {cell!r} on {table.unit} {line}" for name, (line, cell) in table.texts.items()
+        )
         raise LogError(f"{table.source}: there is no metric in this log, it holds {held}: give one with a loss column")
     if learning_rate is None:
         learning_rate = _peak([columns[name].values for name in rates]) or table.learning_rate
