@@ -152,7 +152,7 @@ class Case:
     def training_falls_on(self) -> bool | None:
         """Say whether the training metric goes on improving after the metric's turn, and does not lose it again.
 
-        None where that is not known, or where it has settled: it stays, and varies by less than 1 % of its fall.
+        None where that is not known, or where it has settled: it stays at its best, within 1 % of its fall.
         """
         later = self.training.after(self.metric.times[self.metric.turn.row]) if self.training else None
         if self.training is None or later is None:
@@ -164,7 +164,7 @@ class Case:
             return False
         if begin - end > 2 * later.noise:
             return True
-        return None if later.noise <= little else False
+        return None if later.noise <= little and end - self.training.low <= little else False
 
     @property
     def at_chance(self) -> bool:
