@@ -161,24 +161,25 @@ def _torch(plan: Plan) -> list[str]:
         return lines
     native = None if plan.by_epoch and plan.settings["num_epochs"] != plan.epochs else _torch_native(plan)
     by_epoch = plan.by_epoch and native is not None
+    lines.insert(0, "from torch.optim import lr_scheduler")
     lines.append("total_steps = epochs" if by_epoch else "total_steps = epochs * len(train_loader)")
     if native is None:
-        ours = "torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step) / learning_rate)"
+        ours = "lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step) / learning_rate)"
         lines += [*plan.made(), f"scheduler = {ours}"]
     elif plan.warmup:
         lines += [
             _WARMUP.format(fraction=plan.warmup),
-            "scheduler = torch.optim.lr_scheduler.SequentialLR(",
+            "scheduler = lr_scheduler.SequentialLR(",
             "    optimizer,",
             "    [",
-            "        torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warmup_steps, total_iters=warmup_steps - 1),",
-            f"        torch.optim.lr_scheduler.{native},",
+            "        lr_scheduler.LinearLR(optimizer, 1 / warmup_steps, total_iters=warmup_steps - 1),",
+            f"        lr_scheduler.{native},",
             "    ],",
             "    milestones=[warmup_steps],",
             ")",
         ]
     else:
-        lines.append(f"scheduler = torch.optim.lr_scheduler.{native}")
+        lines.append(f"scheduler = lr_scheduler.{native}")
     return [*lines, f"# call scheduler.step() after each {'epoch' if by_epoch else 'optimizer.step()'}"]
 
 

@@ -226,7 +226,7 @@ def _range_test_facts(test: RangeTest) -> list[tuple[str, str | list[str]]]:
         tried += f", mean of {len(test.seed_losses)} seeds" if test.seed_losses else ""
         facts.append(("Tried", tried))
     if test.verdict is Verdict.FOUND:
-        facts.append(("How sure", f"{capital(test.verdict.message)}. A range test sees a few hundred steps only."))
+        facts.append(("How sure", f"{capital(test.verdict.message)}. A range test sees the start of a training only."))
     cost = f"As much as {short(test.cost)} epochs of training. {capital(duration(test.seconds))}."
     return [*facts, ("What it cost", cost)]
 
