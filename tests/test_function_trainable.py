@@ -431,3 +431,17 @@ def test_a_study_tells_partials_of_one_function_apart(tmp_path):
         sweep(functools.partial(train, width=1), [0.1, 0.2], epochs=1, study=tmp_path / "study")
     with pytest.raises(StudyMismatchError, match=r"width=1\).*width=2\)"):
         sweep(functools.partial(train, width=2), [0.1, 0.2], epochs=1, study=tmp_path / "study")
+
+
+@pytest.mark.parametrize("best", [1e-5, 1e-1, 3.0])
+def test_a_rate_that_is_decades_from_the_usual_one_is_found(best):
+    def train(learning_rate, epochs):
+        weights, curvatures = np.ones(10), np.geomspace(0.1, 1.0, 10) / best
+        for _ in range(epochs):
+            for _ in range(5):
+                weights = weights * (1 - learning_rate * curvatures)
+            yield {"val_loss": float((weights**2).mean())}
+
+    answer = select(train, epochs=10)
+    assert best / 10 < answer.learning_rate < 2 * best
+    assert answer.value < 0.02

@@ -123,7 +123,7 @@ class Policy:
         self.climb: Climb | None = None
         self.seen: Analysis | None = None
         self._guess = math.log10(guess)
-        self._suggested = self._guess
+        self._suggested: float | None = None
         self._noise = 0.0
         self._trials: dict[float, Trial] = {}
 
@@ -154,12 +154,12 @@ class Policy:
         return found if found <= self.high else math.inf
 
     def _found(self) -> Trial | None:
-        self._suggested = self._range_tested() if self.can_ramp else self._screened()
-        probed = self._probe(self._on_grid(self._suggested)) if self._may_probe() else []
+        start = self._suggested = self._range_tested() if self.can_ramp else self._screened()
+        probed = self._probe(self._on_grid(start)) if self._may_probe() else []
         if probed:
             return self._confirm(self._compare(probed))
         screened = [x for x in self._trials if self._held(x)]
-        return self._confirm([min(screened, key=self._loss, default=self._inside_range(self._suggested))])
+        return self._confirm([min(screened, key=self._loss, default=self._inside_range(start))])
 
     def _may_probe(self) -> bool:
         return self._spare() >= self.lab.training_cost(0, self.lab.steps(PROBE))
@@ -291,14 +291,15 @@ class Policy:
 
         The loss above the best one's, what a short training flatters the rate by, and its distance from where the
         range test points: `(loss − best) / scale + TILT·log₁₀(1 / fraction)·x + PULL·((x − suggested) / UNSURE)²`.
+        Nothing pulls as long as nothing is suggested: a screen has only a guess, decades off at times.
         """
         best = min(losses.values())
         scale = self._scale(best) or 1.0
         tilt = TILT * math.log10(1 / fraction)
-        return {
-            x: (loss - best) / scale + tilt * x + PULL * ((x - self._suggested) / UNSURE) ** 2
-            for x, loss in losses.items()
-        }
+        return {x: (loss - best) / scale + tilt * x + PULL * self._unlikelihood(x) for x, loss in losses.items()}
+
+    def _unlikelihood(self, x: float) -> float:
+        return 0.0 if self._suggested is None else ((x - self._suggested) / UNSURE) ** 2
 
     def _interpolated(self, losses: dict[float, float]) -> dict[float, float]:
         """Add the quarter decades between rates half a decade apart, by parabolas; leave out what did not hold."""
