@@ -30,6 +30,7 @@ from benchmarks.regret.truth import truths
 from learnrate import suggestions
 from learnrate._selection import policy as rules
 from learnrate._selection.policy import Policy
+from learnrate._trials.untrained import estimated
 from learnrate.curves import LearningCurve
 from learnrate.results import Trial, TrialState
 
@@ -147,7 +148,12 @@ class ReplayLab:
         self.warnings: list[str] = []
 
     @property
-    def untrained_value(self) -> float:
+    def guess(self) -> float:
+        """The learning rate that the problem comes with."""
+        return BY_NAME[self.task].default_learning_rate
+
+    @property
+    def untrained_value(self) -> float | None:
         """The metric before training."""
         return self.recordings.untrained(self.task, self.seed)
 
@@ -223,6 +229,25 @@ class ReplayLab:
             yield round(epoch * self._per_epoch), float(value)
 
 
+class WholeEpochs(ReplayLab):
+    """What `Policy` needs of a laboratory that trains a function or a command: epoch by epoch, its start unknown."""
+
+    guess = 1e-3
+
+    def __init__(self, recordings: Recordings, task: str, seed: int, budget: float) -> None:
+        super().__init__(recordings, task, seed, budget)
+        self.spent = 0.0
+
+    @property
+    def untrained_value(self) -> float | None:
+        """The metric before training, as far as slow trainings show it."""
+        return estimated(self.trials, self.metric, self.mode)
+
+    def steps(self, fraction: float) -> int:
+        """A fraction of the horizon in whole epochs."""
+        return min(max(round(fraction * self.epochs), 1), self.epochs) * self._per_epoch
+
+
 class Bench:
     """Replays the policy on every case and tells its regrets."""
 
@@ -231,19 +256,24 @@ class Bench:
         self.truths = truths()
 
     def replay(
-        self, budget: float, *, policy: type[Policy] = Policy, can_ramp: bool = True, seeds: Sequence[int] = SEEDS
+        self,
+        budget: float,
+        *,
+        policy: type[Policy] = Policy,
+        lab: type[ReplayLab] = ReplayLab,
+        can_ramp: bool = True,
+        seeds: Sequence[int] = SEEDS,
     ) -> dict[str, np.ndarray]:
         """Regrets (seeds,) and costs (seeds,) as rows of one array, by task."""
         found = {}
         for task in TASKS:
-            rows = [self._case(task.name, seed, budget, policy, can_ramp) for seed in seeds]
+            rows = [self._case(lab(self.recordings, task.name, seed, budget), policy, can_ramp) for seed in seeds]
             found[task.name] = np.array(rows).T
         return found
 
-    def _case(self, task: str, seed: int, budget: float, policy: type[Policy], can_ramp: bool) -> tuple[float, float]:
-        lab = ReplayLab(self.recordings, task, seed, budget)
-        winner = policy(lab, LOW, HIGH, BY_NAME[task].default_learning_rate, can_ramp=can_ramp).run()
-        true = self.truths[task]
+    def _case(self, lab: ReplayLab, policy: type[Policy], can_ramp: bool) -> tuple[float, float]:
+        winner = policy(lab, LOW, HIGH, lab.guess, can_ramp=can_ramp).run()
+        true = self.truths[lab.task]
         if winner is None:
             return (true.untrained - true.best) / true.scale, lab.spent
         regret = true.regret_near(winner.learning_rate)
@@ -294,6 +324,7 @@ ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
     "no interpolation between probes": ({}, {"policy": ComparesProbedRates}),
     "no rule against what is worse than untrained": ({}, {"policy": NothingIsUnstable}),
     "no comparison at 0.3 of the horizon": ({"COMPARE": rules.PROBE}, {}),
+    "a function or a command: whole epochs, no range test": ({}, {"can_ramp": False, "lab": WholeEpochs}),
 }
 
 
