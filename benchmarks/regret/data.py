@@ -33,18 +33,21 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def loaders(data: tuple[Tensor, Tensor], train: int, batch: int, seed: int) -> dict[str, DataLoader[Any]]:
+def loaders(
+    data: tuple[Tensor, Tensor], train: int, batch: int, seed: int, *, validation: int = 960
+) -> dict[str, DataLoader[Any]]:
+    """The first `train` of the shuffled rows in batches of an order of the seed's, and the next ones to validate on."""
     shuffled = torch.randperm(len(data[0]), generator=torch.Generator().manual_seed(0))
     rows = [column[shuffled] for column in data]
-    first, rest = Rows(*(c[:train] for c in rows)), Rows(*(c[train : train + 960] for c in rows))
+    first, rest = Rows(*(c[:train] for c in rows)), Rows(*(c[train : train + validation] for c in rows))
     order = torch.Generator().manual_seed(seed)
     return {
         "train_loader": DataLoader(first, batch, shuffle=True, generator=order, collate_fn=_as_it_is),
-        "validation_loader": DataLoader(rest, 512, collate_fn=_as_it_is),
+        "validation_loader": DataLoader(rest, max(512, validation // 4), collate_fn=_as_it_is),
     }
 
 
-def _tensors(inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+def tensors(inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
     targets = torch.as_tensor(np.array(targets))
     if not targets.is_floating_point():
         return torch.as_tensor(np.array(inputs, dtype=np.float32)), targets.long()
@@ -59,7 +62,7 @@ def mnist() -> tuple[Tensor, Tensor]:
     pictures, labels = mnist_data()
     keep = np.random.default_rng(0).permutation(len(labels))[:3200]
     small = (pictures[keep] / 255.0).reshape(-1, 14, 2, 14, 2).mean((2, 4))
-    return _tensors(small[:, None], labels[keep])
+    return tensors(small[:, None], labels[keep])
 
 
 @cache
@@ -68,7 +71,7 @@ def digits() -> tuple[Tensor, Tensor]:
     from sklearn.datasets import load_digits
 
     pictures, labels = load_digits(return_X_y=True)
-    return _tensors(pictures.reshape(-1, 1, 8, 8) / 16.0, labels)
+    return tensors(pictures.reshape(-1, 1, 8, 8) / 16.0, labels)
 
 
 @cache
@@ -76,7 +79,7 @@ def flipped_digits(share: float) -> tuple[Tensor, Tensor]:
     pictures, labels = digits()
     rng = np.random.default_rng(1)
     wrong = (labels.numpy() + rng.integers(1, 10, len(labels))) % 10
-    return _tensors(pictures.numpy(), np.where(rng.random(len(labels)) < share, wrong, labels.numpy()))
+    return tensors(pictures.numpy(), np.where(rng.random(len(labels)) < share, wrong, labels.numpy()))
 
 
 @cache
@@ -85,14 +88,14 @@ def table(name: str) -> tuple[Tensor, Tensor]:
     import sklearn.datasets
 
     inputs, labels = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
-    return _tensors((inputs - inputs.mean(0)) / inputs.std(0), labels)
+    return tensors((inputs - inputs.mean(0)) / inputs.std(0), labels)
 
 
 @cache
 def smudged_wine() -> tuple[Tensor, Tensor]:
     """The wines with as much noise as signal in each column: they can be learnt by heart."""
     inputs, labels = table("wine")
-    return _tensors(inputs.numpy() + np.random.default_rng(7).normal(size=inputs.shape), labels.numpy())
+    return tensors(inputs.numpy() + np.random.default_rng(7).normal(size=inputs.shape), labels.numpy())
 
 
 @cache
@@ -132,7 +135,7 @@ def blobs(count: int, size: int) -> tuple[Tensor, Tensor]:
             masks[place] |= ((y - cy) / a) ** 2 + ((x - cx) / b) ** 2 < 1
     brightness = rng.uniform(0.5, 1.5, (count, 1, 1))
     pictures = brightness * masks + rng.normal(0, 0.6, masks.shape) + rng.normal(0, 0.3, (count, 1, 1))
-    return _tensors(pictures[:, None], masks[:, None].astype(np.float32))
+    return tensors(pictures[:, None], masks[:, None].astype(np.float32))
 
 
 @cache
@@ -143,7 +146,7 @@ def narrow_bowl() -> tuple[Tensor, Tensor]:
     axes, _ = np.linalg.qr(rng.normal(size=(20, 20)))
     latent = rng.normal(size=(1152, 20))
     targets = latent @ rng.choice([-0.3, 0.3], 20) + rng.normal(0, 0.1, 1152)
-    return _tensors((latent * spread) @ axes, targets)
+    return tensors((latent * spread) @ axes, targets)
 
 
 @cache
@@ -152,7 +155,7 @@ def uneven_noise() -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(5)
     place = rng.uniform(-1, 1, 1536)
     targets = np.sin(4 * place) + rng.normal(size=1536) * (0.01 + 0.045 * (place + 1))
-    return _tensors(place[:, None], targets)
+    return tensors(place[:, None], targets)
 
 
 @cache
