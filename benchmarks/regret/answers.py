@@ -1,27 +1,33 @@
 """What the methods under test answered, and the trainings that show what their answers are worth.
 
 An `Answer` is one method's learning rate for one task and seed. Its regret is measured by training at that rate with
-the grid's seeds and the plain loop that recorded the grid. Both are kept, a JSON line each, in a directory that a
-second run continues.
+the recording's seeds and the plain loop that made the recording. Both are kept, a JSON line each, in a directory that
+a second run continues.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from benchmarks.regret.grid import load_grid
-from benchmarks.regret.truth import best_epochs, truths
+from benchmarks.regret.record import SEEDS, train_plain
+from benchmarks.regret.tasks import BY_NAME
+from benchmarks.regret.truth import best_epochs, truth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-SEEDS = (0, 1, 2)
+    from benchmarks.regret.problem import Task
+
 SAME_RATE = 1e-3  # in log10: such a rate is the grid's own
 
 
@@ -35,23 +41,28 @@ class Answer:
     learning_rate: float | None
     cost: float = 0.0
     with_final: bool = False
-    regret: float | None = None  # where the method was replayed on the grid, already known
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def total_cost(self) -> float:
+        """Full training runs, the final one included."""
+        return self.cost + (0.0 if self.with_final else 1.0)
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
     """Write a line at once, so that processes may share the file; what is not finite becomes null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.write(file, (json.dumps(_plain(row), allow_nan=False) + "\n").encode())
+    os.write(file, (json.dumps(plain(row), allow_nan=False) + "\n").encode())
     os.close(file)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Give a value as JSON can hold it; what is not finite becomes null."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -72,69 +83,112 @@ def read(directory: Path) -> dict[tuple[str, str, int], Answer]:
     return {(row.method, row.task, row.seed): row for row in rows}
 
 
-def write(directory: Path, answer: Answer) -> None:
-    append(directory / "answers.jsonl", asdict(answer))
+class Measures:
+    """Regrets of answers: by trainings that were recorded or made for it, or read off between the recorded rates."""
 
-
-class Judge:
-    """Measures regrets: trains at a rate with the grid's seeds, unless that has been recorded before."""
-
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tasks: Sequence[Task], *, unsealed: bool = False) -> None:
         self.path = directory / "trainings.jsonl"
-        self.grids = load_grid()
-        self.truths = truths()
+        self.grids = {task.name: load_grid(task, unsealed=unsealed) for task in tasks}
+        self.truths = {name: truth(grid) for name, grid in self.grids.items()}
         self.best = {name: best_epochs(grid) for name, grid in self.grids.items()}
         self._trained = {(row["task"], row["rate"]): row["metrics"] for row in lines(self.path)}
 
     def place(self, task: str, rate: float) -> int | None:
-        """Where on the grid a rate lies, None if it does not."""
+        """Where on the grid a rate lies that was recorded with all seeds; None if it does not."""
         apart = np.abs(np.log10(self.grids[task].learning_rates / rate))
-        return int(apart.argmin()) if apart.min() < SAME_RATE else None
+        place = int(apart.argmin())
+        return place if apart[place] < SAME_RATE and np.isfinite(self.best[task][place]).all() else None
 
-    def known(self, task: str, rate: float) -> bool:
-        """Whether a regret can be told without training."""
-        return self.place(task, rate) is not None or (task, _key(rate)) in self._trained
-
-    def regret(self, answer: Answer) -> float:
-        """Regret of an answer; of none, and of one that breaks every training, that of untrained weights."""
-        if answer.regret is not None:
-            return answer.regret
-        true = self.truths[answer.task]
-        if answer.learning_rate is None:
-            return float((true.untrained - true.best) / true.scale)
-        return true.regret_of(self.metrics(answer.task, answer.learning_rate))
-
-    def regret_nearby(self, answer: Answer) -> float:
-        """Regret at the grid's nearest rate, at most an eighth of a decade away inside the grid: trains nothing."""
-        if answer.learning_rate is None or self.known(answer.task, answer.learning_rate):
-            return self.regret(answer)
-        true = self.truths[answer.task]
-        place = np.abs(np.log10(true.learning_rates / answer.learning_rate)).argmin()
-        return float(true.regret[place])
-
-    def metrics(self, task: str, rate: float) -> np.ndarray:
-        """Best epoch's validation loss for each of the grid's seeds, untrained weights counting as an epoch."""
+    def metrics(self, task: str, rate: float) -> np.ndarray | None:
+        """Best epoch's validation loss for each of the recording's seeds, or None if nobody has trained there."""
         place = self.place(task, rate)
         if place is not None:
             return self.best[task][place]
-        key = (task, _key(rate))
-        if key not in self._trained:
-            self._trained[key] = [self._train(task, rate, seed) for seed in SEEDS]
-            append(self.path, {"task": task, "rate": key[1], "metrics": self._trained[key]})
-        return np.array(self._trained[key])
+        found = self._trained.get((task, key_of(rate)))
+        return None if found is None else np.array([math.nan if it is None else it for it in found])
 
-    def _train(self, task: str, rate: float, seed: int) -> float:
-        from benchmarks.regret.record import train_plain
-        from benchmarks.regret.tasks import BY_NAME
+    def known(self, answer: Answer) -> bool:
+        """Whether its regret is measured and not read off."""
+        return answer.learning_rate is None or self.metrics(answer.task, answer.learning_rate) is not None
 
-        run = train_plain(BY_NAME[task], rate, seed)
-        return min(run.untrained, *(loss for loss in run.val_loss if math.isfinite(loss)), math.inf)
+    def metric(self, answer: Answer) -> float:
+        """Mean over the seeds at an answer; the untrained metric where there is none."""
+        true = self.truths[answer.task]
+        return true.best + self.regret(answer) * true.scale
 
-    def measure(self, answers: Iterable[Answer]) -> None:
-        """Train whatever is still to be trained."""
-        for answer in answers:
-            self.regret(answer)
+    def regret(self, answer: Answer) -> float:
+        """Regret of an answer; of none, and of one that breaks every training, that of untrained weights.
+
+        Where nobody has trained at an answer, it is read off between the recorded rates beside it.
+        """
+        true = self.truths[answer.task]
+        if answer.learning_rate is None:
+            return float((true.untrained - true.best) / true.scale)
+        metrics = self.metrics(answer.task, answer.learning_rate)
+        return true.regret_near(answer.learning_rate) if metrics is None else true.regret_of(metrics)
+
+    def beyond_noise(self, answer: Answer) -> float:
+        """Regret less two standard errors of the truth, at least zero."""
+        return max(self.regret(answer) - 2 * self.truths[answer.task].standard_error, 0.0)
 
 
-def _key(rate: float) -> str:
+def key_of(rate: float) -> str:
+    """Name a learning rate by five digits."""
     return f"{rate:.4e}"
+
+
+def _quiet() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # dying networks would otherwise take ten times as long
+    np.seterr(over="ignore")
+
+
+def _asked(directory: Path, ask: Callable[[Task, int], Answer], method: str, task: str, seed: int) -> str:
+    _quiet()
+    started = time.perf_counter()
+    answer = replace(ask(BY_NAME[task], seed), method=method)
+    append(directory / "answers.jsonl", asdict(answer))
+    return f"{method} {task} {seed}: {time.perf_counter() - started:.1f} s"
+
+
+def _trained(directory: Path, task: str, rate: str) -> str:
+    _quiet()
+    runs = [train_plain(BY_NAME[task], float(rate), seed, marks=BY_NAME[task].epoch_ends) for seed in SEEDS]
+    metrics = [best_of(run.untrained, run.val_loss) for run in runs]
+    append(directory / "trainings.jsonl", {"task": task, "rate": rate, "metrics": metrics})
+    return f"trained {task} at {rate}"
+
+
+def best_of(untrained: float, losses: Iterable[float | None]) -> float:
+    """The lowest of the epochs' losses and the untrained one's; what is not finite never."""
+    return min([untrained, *(it for it in losses if it is not None and math.isfinite(it))])
+
+
+def ask_and_measure(
+    directory: Path,
+    methods: Mapping[str, Callable[[Task, int], Answer]],
+    tasks: Sequence[Task],
+    *,
+    processes: int,
+    told: Callable[[str], None],
+    measure: bool = True,
+    unsealed: bool = False,
+) -> None:
+    """Ask every method about every task with every seed and train at the answers, as far as that is not done yet."""
+    done = read(directory)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        asks = [
+            pool.apply_async(_asked, (directory, ask, method, task.name, seed))
+            for method, ask in methods.items()
+            for seed in SEEDS
+            for task in tasks
+            if (method, task.name, seed) not in done
+        ]
+        for result in asks:
+            told(result.get())
+        if measure:
+            measures = Measures(directory, tasks, unsealed=unsealed)
+            rows = [row for row in read(directory).values() if row.method in methods and row.task in measures.grids]
+            todo = {(row.task, key_of(row.learning_rate or 0.0)) for row in rows if not measures.known(row)}
+            for result in [pool.apply_async(_trained, (directory, *place)) for place in sorted(todo)]:
+                told(result.get())

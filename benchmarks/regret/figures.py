@@ -1,76 +1,114 @@
-"""How good the rest of a recommendation is, and whether a range test knows when it is wrong."""
+"""The figures of a method over its cases, each with an interval by a bootstrap over families."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from benchmarks.regret.tasks import BY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from benchmarks.regret.answers import Answer, Judge
+    from benchmarks.regret.answers import Answer, Measures
 
-GOOD = 0.01
-BAD = 0.05
+DRAWS = 1000
+SURE = (5.0, 95.0)  # percentiles of the bootstrap
 LARGEST_TRIED = 10.0  # by default
 
 
-def select_figures(rows: Sequence[Answer], judge: Judge) -> dict[str, float]:
-    """Each figure that is promised, over all answers; those that the grid cannot tell are left out of its mean."""
-    found = [row for row in rows if row.learning_rate is not None]
-    return {
-        "share of the interval that is good": _mean(found, judge, interval_precision),
-        "interval over the true window, median": _median(found, judge, interval_coverage),
-        "cliff within a factor 2": _mean(found, judge, cliff_right),
-        "epochs within 15 % or costing under 1 %": _mean(found, judge, epochs_right),
-        "slower costs within a quarter": _mean(found, judge, slower_right),
-        "slower costs within a quarter, or 2 points": _mean(found, judge, slower_nearly),
-        "pairs of seeds within a factor 2": _pairs_within(found, 2.0),
-        "answers that diverge for a seed": float(np.mean([diverges(row, judge) for row in rows])),
-        "without an answer": 1 - len(found) / len(rows),
-        "cost, median": float(np.median([row.cost for row in rows])),
-        "cost, largest": max(row.cost for row in rows),
-    }
+@dataclass(frozen=True)
+class Case:
+    """One answer, and what it is worth."""
+
+    answer: Answer
+    measures: Measures
+
+    @property
+    def truth(self) -> Any:
+        """What is true of its task."""
+        return self.measures.truths[self.answer.task]
+
+    @property
+    def regret(self) -> float:
+        """Its regret."""
+        return self.measures.regret(self.answer)
+
+    @property
+    def family(self) -> tuple[str, ...]:
+        """The family of its task."""
+        return BY_NAME[self.answer.task].family
+
+    @property
+    def above_best(self) -> float:
+        """Loss above the best one, as a share of the best one; NaN where that is not positive."""
+        return (self.measures.metric(self.answer) / self.truth.best - 1) if self.truth.best > 0 else np.nan
+
+    @property
+    def too_fast(self) -> float:
+        """Decades that the answer lies above the best rate."""
+        rate = self.answer.learning_rate
+        return np.nan if rate is None else float(np.log10(rate / self.truth.best_rate))
 
 
-def interval_precision(row: Answer, judge: Judge) -> float:
-    """Share of the grid's rates inside the interval that are within 1 % or the noise; NaN where none is inside."""
-    if not row.details["interval"]:
-        return np.nan
-    low, high = row.details["interval"]
-    true = judge.truths[row.task]
-    inside = (true.learning_rates >= low / 1.001) & (true.learning_rates <= high * 1.001)
-    return float(np.mean(_good(row.task, judge)[inside])) if inside.any() else np.nan
+def cases_of(rows: Sequence[Answer], measures: Measures) -> list[Case]:
+    """Cases from a method's answers."""
+    return [Case(row, measures) for row in rows]
 
 
-def _good(task: str, judge: Judge) -> np.ndarray:
-    true = judge.truths[task]
-    allowed = GOOD * (true.untrained - true.best) + true.noise
-    return true.metric <= true.best + allowed
+# Figures of the learning rate
 
 
-def interval_coverage(row: Answer, judge: Judge) -> float:
-    """Width of the interval's part inside the true window over the window's, both on the log scale.
+def _over(share: float) -> Callable[[Sequence[Case]], float]:
+    return lambda cases: float(np.mean([it.regret > share for it in cases]))
 
-    The window's ends lie on the grid; the true ones lie up to a step beyond, half a step on average.
-    """
-    if not row.details["interval"]:
+
+def _regrets(cases: Sequence[Case]) -> list[float]:
+    return [it.regret for it in cases]
+
+
+REGRET: Mapping[str, Callable[[Sequence[Case]], float]] = {
+    "median": lambda cases: float(np.median(_regrets(cases))),
+    "mean": lambda cases: float(np.mean(_regrets(cases))),
+    "over 2 %": _over(0.02),
+    "over 5 %": _over(0.05),
+    "worst": lambda cases: float(max(_regrets(cases))),
+    "worst beyond noise": lambda cases: float(max(it.measures.beyond_noise(it.answer) for it in cases)),
+    "loss above the best, mean": lambda cases: _nanmean([it.above_best for it in cases]),
+    "decades too fast, mean": lambda cases: _nanmean([it.too_fast for it in cases]),
+    "cost, median": lambda cases: float(np.median([it.answer.total_cost for it in cases])),
+    "cost, largest": lambda cases: float(max(it.answer.total_cost for it in cases)),
+    "without an answer": lambda cases: float(np.mean([it.answer.learning_rate is None for it in cases])),
+}
+
+
+# Figures of what is said beside it
+
+
+def interval_holds(case: Case) -> float:
+    """Whether a rate that is the best, to a standard error, lies in the interval."""
+    interval = case.answer.details.get("interval")
+    if not interval:
         return 0.0
-    low, high = np.log10(row.details["interval"])
-    first, last = np.log10(judge.truths[row.task].window)
-    first, last = first - 0.125, last + 0.125
-    return max(min(high, last) - max(low, first), 0.0) / (last - first)
+    low, high = case.truth.argmin
+    return float(interval[0] <= high * 1.001 and low <= interval[1] * 1.001)
 
 
-def cliff_right(row: Answer, judge: Judge) -> float:
+def interval_decades(case: Case) -> float:
+    """How wide the interval is; NaN where there is none."""
+    interval = case.answer.details.get("interval")
+    return float(np.log10(interval[1] / interval[0])) if interval else np.nan
+
+
+def cliff_right(case: Case) -> float:
     """Whether the largest stable rate lies within a factor 2 of where training truly breaks.
 
     On the grid that lies between two rates: the last that held for most seeds and the first that did not. Where that
     is beyond the largest rate that `select` may try, "nothing breaks" is right as well.
     """
-    cliff, said = judge.truths[row.task].cliff, row.details["largest_stable"]
+    cliff, said = case.truth.cliff, case.answer.details["largest_stable"]
     if not np.isfinite(cliff):
         return np.nan
     if said is None:
@@ -78,100 +116,97 @@ def cliff_right(row: Answer, judge: Judge) -> float:
     return float(cliff / 10**0.25 / 2 <= said <= cliff * 2)
 
 
-def epochs_right(row: Answer, judge: Judge) -> float:
-    """Whether the epochs said are within 15 % of the best epoch's place at that rate, or cost under 1 % instead."""
-    place = judge.place(row.task, row.learning_rate or 1.0)
-    if place is None or row.details["epochs"] is None:
-        return np.nan
-    grid, true = judge.grids[row.task], judge.truths[row.task]
-    curves = np.where(np.isfinite(grid.val_loss[place]), grid.val_loss[place], np.inf).astype(float)
-    best = np.mean(curves.argmin(-1) + 1)
-    stopped = curves[:, : max(round(row.details["epochs"]), 1)].min(-1)
-    cost = (np.minimum(stopped, true.untrained).mean() - judge.best[row.task][place].mean()) / true.scale
-    return float(abs(row.details["epochs"] - best) <= 0.15 * grid.epochs or cost < GOOD)
-
-
-def slower_right(row: Answer, judge: Judge, points: float = 0.0) -> float:
-    """Share of the costs of slower rates that are within a quarter of the truth: or within the noise, or 1 point."""
-    true = judge.truths[row.task]
-    here = judge.regret(row)
-    allowed = max(true.noise / true.scale, GOOD, points)
+def slower_right(case: Case) -> float:
+    """Share of the costs of slower rates that are within a quarter of the truth, or within the noise, or 1 point."""
+    true = case.truth
+    allowed = max(true.noise / true.scale, 0.01)
     right = []
-    for rate, said in row.details["slower"]:
-        cost = true.regret_near(rate) - max(here, 0.0)
-        if np.isfinite(cost) and said is not None:
+    for rate, said in case.answer.details["slower"]:
+        cost = true.regret_near(rate) - max(case.regret, 0.0)
+        if said is not None:
             right.append(abs(said - cost) <= max(0.25 * abs(cost), allowed))
     return float(np.mean(right)) if right else np.nan
 
 
-def slower_nearly(row: Answer, judge: Judge) -> float:
-    return slower_right(row, judge, 0.02)
+def pairs_within_two(cases: Sequence[Case]) -> float:
+    """Share of the pairs of seeds whose answers lie within a factor 2."""
+    rates: dict[str, list[float]] = {}
+    for it in cases:
+        if it.answer.learning_rate is not None:
+            rates.setdefault(it.answer.task, []).append(float(np.log10(it.answer.learning_rate)))
+    apart = [abs(a - b) for found in rates.values() for a, b in combinations(found, 2)]
+    return float(np.mean(np.array(apart) <= np.log10(2))) if apart else np.nan
 
 
-def diverges(row: Answer, judge: Judge) -> bool:
-    """Whether training at the answer broke for any of the grid's seeds."""
-    place = None if row.learning_rate is None else judge.place(row.task, row.learning_rate)
-    return place is not None and bool((judge.grids[row.task].diverged_at[place] >= 0).any())
+SELECT: Mapping[str, Callable[[Sequence[Case]], float]] = {
+    "interval holds the best rate": lambda cases: _nanmean([interval_holds(it) for it in cases]),
+    "interval in decades, median": lambda cases: _nanmedian([interval_decades(it) for it in cases]),
+    "cliff within a factor 2": lambda cases: _nanmean([cliff_right(it) for it in cases]),
+    "slower costs within a quarter": lambda cases: _nanmean([slower_right(it) for it in cases]),
+    "pairs of seeds within a factor 2": pairs_within_two,
+}
 
 
-def _pairs_within(rows: Sequence[Answer], factor: float) -> float:
-    tasks: dict[str, list[float]] = {}
-    for row in rows:
-        tasks.setdefault(row.task, []).append(float(np.log10(row.learning_rate or 1.0)))
-    apart = [abs(a - b) for rates in tasks.values() for a, b in combinations(rates, 2)]
-    return float(np.mean(np.array(apart) <= np.log10(factor))) if apart else np.nan
+def _warned(bad: bool) -> Callable[[Sequence[Case]], float]:
+    def share(cases: Sequence[Case]) -> float:
+        chosen = [it.answer.details["warned"] for it in cases if (it.regret > 0.05) == bad]
+        return float(np.mean(chosen)) if chosen else np.nan
+
+    return share
 
 
-def _mean(rows: Sequence[Answer], judge: Judge, figure: Callable[[Answer, Judge], float]) -> float:
-    return float(np.nanmean([figure(row, judge) for row in rows]))
+RANGE_TEST: Mapping[str, Callable[[Sequence[Case]], float]] = {
+    "warned of the cases over 5 %": _warned(bad=True),
+    "warned of the others": _warned(bad=False),
+}
 
 
-def _median(rows: Sequence[Answer], judge: Judge, figure: Callable[[Answer, Judge], float]) -> float:
-    return float(np.nanmedian([figure(row, judge) for row in rows]))
+def figures_of(method: str) -> dict[str, Callable[[Sequence[Case]], float]]:
+    """All figures that a method has."""
+    beside = SELECT if method.startswith(("select", "function")) else {}
+    return {**REGRET, **beside, **(RANGE_TEST if method == "range_test" else {})}
 
 
-def select_text(rows: Sequence[Answer], judge: Judge) -> str:
-    lines = [f"{name:48} {value:8.3f}" for name, value in select_figures(rows, judge).items()]
-    worst = sorted(rows, key=judge.regret, reverse=True)[:12]
-    lines += ["", f"{'worst':20} seed     rate     best   regret  cost  interval"]
-    for row in worst:
-        true = judge.truths[row.task]
-        interval = " to ".join(f"{end:.1e}" for end in row.details["interval"] or ())
-        lines.append(
-            f"{row.task:20} {row.seed:4d} {row.learning_rate or 0:8.1e} {true.best_rate:8.1e} {judge.regret(row):8.2%}"
-            f" {row.cost:5.2f}  {interval}  true {true.window[0]:.1e} to {true.window[1]:.1e}"
-        )
-    lines += ["", "missed by task (interval precision, coverage, cliff, epochs, slower; means over seeds)"]
-    for task in dict.fromkeys(row.task for row in rows):
-        mine = [row for row in rows if row.task == task]
-        parts = (interval_precision, interval_coverage, cliff_right, epochs_right, slower_right)
-        with np.errstate(all="ignore"):
-            lines.append(f"{task:20} " + " ".join(f"{np.mean([p(row, judge) for row in mine]):6.2f}" for p in parts))
+def aggregate(method: str, cases: Sequence[Case]) -> dict[str, tuple[float, float, float]]:
+    """Each figure over all cases, and the 5th and 95th percentile of it over families drawn with replacement."""
+    families: dict[Any, list[Case]] = {}
+    for it in cases:
+        families.setdefault(it.family, []).append(it)
+    groups = list(families.values())
+    rng = np.random.default_rng(0)
+    draws = [[it for at in rng.integers(len(groups), size=len(groups)) for it in groups[at]] for _ in range(DRAWS)]
+    found = {}
+    for name, figure in figures_of(method).items():
+        spread = np.array([figure(draw) for draw in draws])
+        spread = spread[np.isfinite(spread)]
+        low, high = np.percentile(spread, SURE).tolist() if len(spread) else (np.nan, np.nan)
+        found[name] = (figure(cases), low, high)
+    return found
+
+
+def text(method: str, found: Mapping[str, Sequence[float | None]]) -> str:
+    """The figures as lines of text."""
+    lines = [f"{method}"]
+    for name, values in found.items():
+        value, low, high = (np.nan if it is None else it for it in values)
+        lines.append(f"  {name:36} {shown(name, value):>9}   ({shown(name, low)} to {shown(name, high)})")
     return "\n".join(lines)
 
 
-def flagged(row: Answer) -> bool:
-    """Whether a range test said that its suggestion is not to be trusted: by its verdict, or by a doubt about it."""
-    return row.details["verdict"] != "found" or any("our suggestion may be off" in it for it in row.details["warnings"])
+def shown(name: str, value: float) -> str:
+    """A figure as a person writes it: shares in percent, costs and decades as they are."""
+    if not np.isfinite(value):
+        return "none"
+    if "cost, " in name or "decades" in name:
+        return f"{value:.2f}"
+    return f"{value:.2%}" if abs(value) < 0.01 else f"{value:.1%}"
 
 
-def range_test_figures(rows: Sequence[Answer], judge: Judge) -> dict[str, float]:
-    bad = [row for row in rows if judge.regret(row) > BAD]
-    fine = [row for row in rows if judge.regret(row) <= BAD]
-    return {
-        "cases over 5 %": len(bad),
-        "of these, warned of": float(np.mean([flagged(row) for row in bad])) if bad else np.nan,
-        "of the others, warned of": float(np.mean([flagged(row) for row in fine])),
-        "no suggestion at all": sum(row.learning_rate is None for row in rows),
-        "suggestion withheld": sum(bool(row.details["withheld"]) for row in rows),
-    }
+def _nanmean(values: Sequence[float]) -> float:
+    known = [it for it in values if np.isfinite(it)]
+    return float(np.mean(known)) if known else np.nan
 
 
-def range_test_text(rows: Sequence[Answer], judge: Judge) -> str:
-    lines = [f"{name:48} {value:8.3f}" for name, value in range_test_figures(rows, judge).items()]
-    for row in sorted(rows, key=judge.regret, reverse=True)[:16]:
-        rate = row.learning_rate or 0
-        lines.append(
-            f"{row.task:20} {row.seed} {rate:8.1e} {judge.regret(row):8.2%} {'warned' if flagged(row) else ''}"
-        )
-    return "\n".join(lines)
+def _nanmedian(values: Sequence[float]) -> float:
+    known = [it for it in values if np.isfinite(it)]
+    return float(np.median(known)) if known else np.nan

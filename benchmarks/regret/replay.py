@@ -1,18 +1,18 @@
-"""Replays `select`'s policy on recorded trainings: a case in no time, so that ideas can be compared by the hundred.
+"""Replays `select`'s policy on the recorded trainings of the design half, in seconds, so that ideas are cheap.
 
-    python -m benchmarks.regret.replay run CACHE --budget 2          # 18 tasks x 3 seeds
-    python -m benchmarks.regret.replay ablate CACHE                  # each part of the method off in turn
-    python -m benchmarks.regret.replay leave-one-out CACHE           # constants chosen without the task they meet
+    python -m benchmarks.regret.replay run --budget 2           # every problem of the design half, three seeds
+    python -m benchmarks.regret.replay ablate                   # each part of the method off in turn
+    python -m benchmarks.regret.replay leave-one-out            # constants chosen without the family they meet
 
-What the grid does not hold, a loss in the middle of an epoch, is trained when it is first asked for and kept in CACHE.
-A replay sees the grid's trainings, whose batches come in another order than `select`'s own.
+A replay sees the recorded trainings, whose batches come in another order than `select`'s own. Between two marks of a
+recording losses are interpolated, and a learning rate between the grid's is taken for the nearest, at most an eighth of
+a decade away. A range test is trained when it is first asked for, and kept in the file named by --ramps.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import torch
-from benchmarks.regret.answers import SAME_RATE, SEEDS, append, lines
-from benchmarks.regret.grid import NOT_RECORDED, load_grid
-from benchmarks.regret.record import Trainer
-from benchmarks.regret.tasks import BY_NAME, TASKS, schedule_factor
+from benchmarks.regret.answers import append, lines
+from benchmarks.regret.grid import design_grids
+from benchmarks.regret.record import SEEDS, Trainer
+from benchmarks.regret.table import Table
+from benchmarks.regret.tasks import BY_NAME
 from benchmarks.regret.truth import truths
 
 from learnrate import suggestions
@@ -43,71 +44,28 @@ RAMP_BLOCK = 8  # a range test looks whether it broke every so many steps
 
 
 class Recordings:
-    """Validation losses by task, learning rate, seed and step of the full schedule; NaN from where it diverged."""
+    """What the policy asks of the recordings: losses at the ends of epochs and at a step, and range tests."""
 
-    def __init__(self, cache: Path) -> None:
-        self.path = cache
-        self.grids = load_grid()
-        self.evaluation_steps = {task.name: _evaluation_steps(task.name) for task in TASKS}
-        self._losses: dict[tuple[str, str, int], dict[int, float]] = defaultdict(dict)
-        self._ramps: dict[str, list[float]] = {}
-        for row in lines(cache):
-            if "ramp" in row:
-                self._ramps[row["ramp"]] = row["losses"]
-            else:
-                self._enter(row)
-
-    def _enter(self, row: Mapping[str, Any]) -> None:
-        known = self._losses[row["task"], row["rate"], row["seed"]]
-        known.update((int(step), math.nan if loss is None else loss) for step, loss in row["losses"].items())
+    def __init__(self, ramps: Path | None) -> None:
+        self.tables = {name: Table(grid) for name, grid in design_grids().items()}
+        self.evaluation_steps = {name: _evaluation_steps(name) for name in self.tables}
+        self._path = ramps
+        self._ramps: dict[str, list[float]] = (
+            {} if ramps is None else {row["ramp"]: row["losses"] for row in lines(ramps)}
+        )
 
     def untrained(self, task: str, seed: int) -> float:
         """Validation loss before training."""
-        return float(self.grids[task].untrained[seed])
+        return float(self.tables[task].untrained[seed])
 
     def curve(self, task: str, rate: float, seed: int, last: int) -> tuple[dict[int, float], int | None]:
         """Losses at each epoch's end up to a step and there, and at which step it had diverged, if it had."""
         per_epoch = BY_NAME[task].steps_per_epoch
-        wanted = [*range(per_epoch, last, per_epoch), last]
-        grid = self.grids[task]
-        apart = np.abs(np.log10(grid.learning_rates / rate))
-        place = int(apart.argmin())
-        recorded = apart[place] < SAME_RATE and grid.diverged_at[place, seed] != NOT_RECORDED
-        known = self._losses[task, f"{rate:.4e}", seed]
-        diverged = None
-        if recorded:
-            broke = int(grid.diverged_at[place, seed])
-            diverged = broke if 0 <= broke < last else None
-            epochs = enumerate(grid.val_loss[place, seed].tolist(), 1)
-            known = known | {per_epoch * epoch: loss for epoch, loss in epochs}
-        if diverged is None and any(step not in known for step in wanted):
-            known = self._train(task, rate, seed, last)
-            lost = [step for step in wanted if not math.isfinite(known[step])]
-            diverged = lost[0] - 1 if lost else None
+        diverged = self.tables[task].diverged_at(rate, seed)
+        diverged = diverged if diverged is not None and diverged < last else None
         end = last if diverged is None else diverged
-        return {step: known[step] for step in wanted if step <= end}, diverged
-
-    def _train(self, task: str, rate: float, seed: int, asked: int) -> dict[int, float]:
-        """Train on the full schedule up to a step; keep the loss there and at epoch ends, and at the policy's rungs."""
-        last = asked
-        it = BY_NAME[task]
-        trainer = Trainer(it, seed)
-        rates = rate * schedule_factor(it, np.arange(it.total_steps), it.total_steps)
-        if last > it.total_steps * rules.PROBE:
-            last = max(last, round(COMPARES[-1] * it.total_steps))
-        rungs = (rules.SCREEN, rules.PROBE, *COMPARES)
-        marks = {round(part * it.total_steps) for part in rungs} | {asked}
-        losses: dict[int, float] = {}
-        held = True
-        for step in range(1, last + 1):
-            held = held and math.isfinite(trainer.update(float(rates[step - 1])))
-            if step in marks or step % it.steps_per_epoch == 0:
-                losses[step] = trainer.evaluate()[0] if held else math.nan
-                held = held and math.isfinite(losses[step])
-        row = {"task": task, "rate": f"{rate:.4e}", "seed": seed, "losses": losses}
-        append(self.path, row)
-        self._enter(row)
-        return self._losses[task, row["rate"], seed]
+        wanted = [step for step in (*range(per_epoch, last, per_epoch), last) if step <= end]
+        return {step: self.tables[task].loss(rate, seed, step) for step in wanted}, diverged
 
     def ramp(self, task: str, seed: int, rates: np.ndarray) -> np.ndarray:
         """Training losses while the rate rises, up to the first that is not finite."""
@@ -119,7 +77,8 @@ class Recordings:
                 if not math.isfinite(losses[-1]):
                     break
             self._ramps[key] = losses
-            append(self.path, {"ramp": key, "losses": losses})
+            if self._path is not None:
+                append(self._path, {"ramp": key, "losses": losses})
         return np.array([math.nan if loss is None else loss for loss in self._ramps[key]])
 
 
@@ -251,8 +210,8 @@ class WholeEpochs(ReplayLab):
 class Bench:
     """Replays the policy on every case and tells its regrets."""
 
-    def __init__(self, cache: Path) -> None:
-        self.recordings = Recordings(cache)
+    def __init__(self, ramps: Path | None) -> None:
+        self.recordings = Recordings(ramps)
         self.truths = truths()
 
     def replay(
@@ -266,9 +225,9 @@ class Bench:
     ) -> dict[str, np.ndarray]:
         """Regrets (seeds,) and costs (seeds,) as rows of one array, by task."""
         found = {}
-        for task in TASKS:
-            rows = [self._case(lab(self.recordings, task.name, seed, budget), policy, can_ramp) for seed in seeds]
-            found[task.name] = np.array(rows).T
+        for task in self.truths:
+            rows = [self._case(lab(self.recordings, task, seed, budget), policy, can_ramp) for seed in seeds]
+            found[task] = np.array(rows).T
         return found
 
     def _case(self, lab: ReplayLab, policy: type[Policy], can_ramp: bool) -> tuple[float, float]:
@@ -357,7 +316,7 @@ def ablations(bench: Bench, budget: float) -> Iterator[dict[str, Any]]:
 
 
 def left_out(bench: Bench, budget: float) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
-    """Each task's regrets and costs under constants chosen by the other tasks' worst plus median regret."""
+    """Each task's regrets and costs under constants chosen by the other families' worst plus median regret."""
     tried: dict[tuple[float, float], dict[str, np.ndarray]] = {}
     for tilt, compare in product(TILTS, COMPARES):
         with constants(TILT=tilt, COMPARE=compare):
@@ -367,44 +326,45 @@ def left_out(bench: Bench, budget: float) -> tuple[dict[str, np.ndarray], dict[s
     for task in bench.truths:
         score = {}
         for setting, found in tried.items():
-            others = np.concatenate([rows[0] for name, rows in found.items() if name != task])
+            family = BY_NAME[task].family
+            others = np.concatenate([rows[0] for name, rows in found.items() if BY_NAME[name].family != family])
             score[setting] = others.max() + np.median(others)
         chosen[task] = min(score, key=lambda setting: score[setting])
     return {task: tried[setting][task] for task, setting in chosen.items()}, chosen
 
 
-cache_argument = click.argument("cache", type=click.Path(path_type=Path))
+ramps_option = click.option("--ramps", type=click.Path(path_type=Path), help="Keeps range tests, for the next time.")
 budget_option = click.option("--budget", type=float, default=2.0, show_default=True)
 
 
 @click.group()
 def main() -> None:
-    """Replay the policy on recorded trainings; CACHE is a file of what the grid does not hold."""
+    """Replay the policy on the recorded trainings of the design half."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
 
 @main.command()
-@cache_argument
+@ramps_option
 @budget_option
 @click.option("--set", "values", nargs=2, multiple=True, type=(str, float), help="A constant of the policy, changed.")
-def run(cache: Path, budget: float, values: tuple[tuple[str, float], ...]) -> None:
+def run(ramps: Path | None, budget: float, values: tuple[tuple[str, float], ...]) -> None:
     """Replay every case; print each task's regrets."""
     with constants(**dict(values)):
-        found = Bench(cache).replay(budget)
+        found = Bench(ramps).replay(budget)
     for task, (regrets, costs) in found.items():
         print(f"{task:22} {' '.join(f'{it:7.2%}' for it in regrets)}   cost {np.median(costs):.2f}")
     print(row_text(row_of(f"budget {budget}", found)))
 
 
 @main.command()
-@cache_argument
+@ramps_option
 @budget_option
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the rows to this JSON file.")
-def ablate(cache: Path, budget: float, out: Path | None) -> None:
+def ablate(ramps: Path | None, budget: float, out: Path | None) -> None:
     """Replay every case with each part of the method off in turn."""
     rows = []
-    for row in ablations(Bench(cache), budget):
+    for row in ablations(Bench(ramps), budget):
         rows.append(row)
         print(row_text(row), flush=True)
         if out is not None:
@@ -412,15 +372,15 @@ def ablate(cache: Path, budget: float, out: Path | None) -> None:
 
 
 @main.command("leave-one-out")
-@cache_argument
+@ramps_option
 @budget_option
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the row to this JSON file.")
-def leave_one_out(cache: Path, budget: float, out: Path | None) -> None:
-    """Choose the constants without each task in turn, and try them on it."""
-    found, chosen = left_out(Bench(cache), budget)
+def leave_one_out(ramps: Path | None, budget: float, out: Path | None) -> None:
+    """Choose the constants without each family in turn, and try them on it."""
+    found, chosen = left_out(Bench(ramps), budget)
     for task, (tilt, compare) in chosen.items():
         print(f"{task:22} {tilt} {compare}  {' '.join(f'{it:7.2%}' for it in found[task][0])}")
-    row = row_of("constants chosen without the task", found)
+    row = row_of("constants chosen without the family", found)
     print(row_text(row))
     if out is not None:
         out.write_text(json.dumps([row], indent=1) + "\n")

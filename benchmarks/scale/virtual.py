@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from benchmarks.regret.grid import load_grid
+from benchmarks.regret.problems.design_first import TASKS
+from benchmarks.regret.table import Table
 
 from learnrate._trials.tasks import Began, Ended, Report, Saved, Task, nothing
 from learnrate.engines._processes import pickled
@@ -35,17 +37,17 @@ class Curves:
     """The recorded trainings of the regret benchmark, each task a model, losses from 0 (the best) to 1 (untrained)."""
 
     def __init__(self) -> None:
-        self._grids = {name: grid for name, grid in load_grid().items() if grid.epochs >= EPOCHS}
-        self.names = sorted(self._grids)
+        self._tables = {task.name: Table(load_grid(task)) for task in TASKS if task.epochs >= EPOCHS}
+        self.names = sorted(self._tables)
 
     def values(self, model: str, learning_rate: float, seed: int) -> list[float]:
         """Losses at the ends of the epochs, NaN from where training breaks; between two recorded rates, their mean."""
-        grid = self._grids[model]
-        at = np.interp(np.log(learning_rate), np.log(grid.learning_rates), np.arange(len(grid.learning_rates)))
+        table = self._tables[model]
+        at = np.interp(np.log(learning_rate), np.log(table.learning_rates), np.arange(len(table.learning_rates)))
         low, share = int(at), at - int(at)
-        high = min(low + 1, len(grid.learning_rates) - 1)
-        runs = grid.val_loss[:, seed % 3, :EPOCHS].astype(float)
-        best, untrained = np.nanmin(grid.val_loss), float(grid.untrained.mean())
+        high = min(low + 1, len(table.learning_rates) - 1)
+        runs = table.at_epochs[:, seed % 3, :EPOCHS]
+        best, untrained = np.nanmin(table.at_epochs), float(table.untrained.mean())
         mixed = runs[low] if not share else (1 - share) * runs[low] + share * runs[high]
         return ((mixed - best) / (untrained - best)).tolist()
 

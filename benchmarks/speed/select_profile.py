@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import torch
-from benchmarks.regret.evaluate import problem_of, schedule_of
+from benchmarks.regret.methods import problem_of, schedule_of
 from benchmarks.regret.tasks import BY_NAME
 from benchmarks.speed.seven_rates import torch_problem
 

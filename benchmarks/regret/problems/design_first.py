@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from benchmarks.regret import data, models
-from benchmarks.regret.problem import Family, Parts, Task, built
+from benchmarks.regret.problem import Family, Task, built
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 COSINE = {"warmup_fraction": 0.1, "final_fraction": 0.0}
 STEP = {"milestones": (0.5, 0.75), "factor": 0.1}
@@ -378,4 +375,3 @@ TASKS: tuple[Task, ...] = (
         ),
     ),
 )
-
