@@ -1,254 +1,216 @@
-"""The page docs/benchmarks.md: its table, its figures and its chart, from the answers of all methods."""
+"""Writes the tables of docs/benchmarks.md and README.md, and the chart, from what is committed.
+
+    python -m benchmarks.regret.page [--ablation FILE] [--left-out FILE]     # the files that `replay` writes by --out
+
+Ours come from the ledger of the judge, those of others from peers.json, the problems from the recordings.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from benchmarks.regret import figures
+import click
+from benchmarks.regret import judge
+from benchmarks.regret.figures import shown
+from benchmarks.regret.tasks import DESIGN, JUDGE, TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmarks.regret.answers import Answer, Judge
-
-DOCS = Path(__file__).parents[2] / "docs"
-PAGE = DOCS / "benchmarks.md"
-CHART = DOCS / "benchmarks.png"
-OURS = ("select_1.3", "select_2", "select_5", "range_test")
-TARGETS = {
-    "share of the interval that is good": "at least 0.90",
-    "interval over the true window, median": "at least 0.50",
-    "cliff within a factor 2": "at least 0.90",
-    "epochs within 15 % or costing under 1 %": "1",
-    "slower costs within a quarter": "1",
-    "pairs of seeds within a factor 2": "at least 0.90",
-    "answers that diverge for a seed": "0",
-    "cases over 5 %": "",
-    "of these, warned of": "at least 0.80",
-}
-BAD = 0.05
-FEWEST = 18  # cases that a method needs to be drawn
-LABELS = {
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
+CHART = ROOT / "docs" / "benchmarks.png"
+PEERS = Path(__file__).with_name("peers.json")
+OURS = {
+    "select_1": "`select`, budget 1",
     "select_1.3": "`select`, budget 1.3",
     "select_2": "`select`, budget 2",
+    "select_3": "`select`, budget 3",
     "select_5": "`select`, budget 5",
-    "range_test": "`range_test`, 100 steps",
-    "default": "the optimizer's default in PyTorch",
-    "default_keras": "the optimizer's default in Keras",
+    "function_2": "`select` of a function, budget 2",
+    "function_3": "`select` of a function, budget 3",
+    "range_test": "`range_test`",
+}
+OTHERS = {
+    "prodigy_plus_schedule_free": "prodigy-plus-schedule-free, lr 1 (replaces the optimizer)",
+    "prodigy": "Prodigy, lr 1 (replaces the optimizer)",
+    "momo": "MoMo, its default (replaces the optimizer)",
+    "mechanic": "Mechanic around the optimizer",
     "lr_finder": "torch-lr-finder, steepest",
     "fastai_valley": "fastai, valley",
     "fastai_slide": "fastai, slide",
     "fastai_steep": "fastai, steep",
     "fastai_minimum": "fastai, minimum",
-    "lightning": "Lightning",
-    "random_5": "random, 5 full runs",
-    "random_20": "random, 20 full runs",
+    "lightning": "Lightning 2.6",
+    "lightning_2.5": "Lightning 2.5.2",
+    "default": "the optimizer's default in PyTorch",
+    "default_keras": "the optimizer's default in Keras",
+    "one_epoch": "one epoch at 15 rates",
+    "random_5": "random search, 5 runs",
+    "random_20": "random search, 20 runs",
     "optuna_2": "Optuna TPE with the median pruner, 2 runs",
     "optuna_5": "Optuna TPE with the median pruner, 5 runs",
     "optuna_10": "Optuna TPE with the median pruner, 10 runs",
-    "one_epoch": "one epoch at 15 half-decade values",
-    "exhaustive": "the whole grid, 29 full runs with one seed",
+    "exhaustive": "the whole grid, 29 runs with one seed",
 }
+SHOWN = ("cost, median", "median", "mean", "over 2 %", "over 5 %", "worst")
+SHORT = ("median", "mean", "over 2 %", "over 5 %", "worst")
+BESIDE = ("worst beyond noise", "loss above the best, mean", "decades too fast, mean", "interval holds the best rate")
+
+Figures = dict[str, list[float | None]]
 
 
-@dataclass(frozen=True)
-class Summary:
-    """One method's row of the table."""
+class Row(NamedTuple):
+    """A method's row of a table, and whether it is ours."""
 
-    method: str
-    regrets: np.ndarray  # one a case
-    draws: np.ndarray  # which repetition of a random search each case belongs to
-    cost: float  # median, in full training runs, the final training included
-    unmeasured: int = 0
-
-    @property
-    def median(self) -> float:
-        """The regret of the middle case."""
-        return float(np.median(self.regrets))
-
-    @property
-    def worst(self) -> float:
-        """The largest regret of all cases; of a random search repeated, the median repetition's."""
-        return float(np.median([self.regrets[self.draws == draw].max() for draw in np.unique(self.draws)]))
-
-    @property
-    def share_bad(self) -> float:
-        """How many cases lost more than 5 %."""
-        return float(np.mean(self.regrets > BAD))
+    label: str
+    figures: Figures
+    ours: bool
 
 
-def summaries(rows: Sequence[Answer], judge: Judge) -> list[Summary]:
-    """A row for each method that has answered, in the table's order.
-
-    Where nobody has trained at an answer yet, it is taken for the grid's nearest rate and counted as `unmeasured`.
-    """
-    found = []
-    for method in LABELS:
-        mine = [row for row in rows if row.method == method]
-        if mine:
-            costs = [row.cost + (0.0 if row.with_final else 1.0) for row in mine]
-            regrets = np.array([judge.regret_nearby(row) for row in mine])
-            draws = np.array([row.seed // 1000 for row in mine])
-            found.append(Summary(method, regrets, draws, float(np.median(costs)), _unmeasured(mine, judge)))
-    return found
+def looks() -> dict[str, tuple[dict[str, Any], Figures]]:
+    """Each of our methods by name: the last entry of the ledger that has it, and its figures there."""
+    found: dict[str, tuple[dict[str, Any], Figures]] = {}
+    for entry in judge.entries():
+        for method, figures in entry["figures"].items():
+            found[method] = (entry, figures)
+    return {method: found[method] for method in OURS if method in found}
 
 
-def _unmeasured(rows: Sequence[Answer], judge: Judge) -> int:
-    rated = [row for row in rows if row.regret is None and row.learning_rate is not None]
-    return sum(not judge.known(row.task, row.learning_rate or 1.0) for row in rated)
+def rows() -> list[Row]:
+    """Ours, then those of others."""
+    others: Mapping[str, Figures] = json.loads(PEERS.read_text()) if PEERS.exists() else {}
+    mine = [Row(OURS[method], figures, ours=True) for method, (_, figures) in looks().items()]
+    return mine + [Row(label, others[method], ours=False) for method, label in OTHERS.items() if method in others]
 
 
-def summary_text(found: Sequence[Summary]) -> str:
-    """The table as plain text."""
-    lines = [f"{'method':44} cases  cost  median   worst  over 5 %  over 2 %"]
-    lines += [
-        f"{LABELS[row.method]:44} {len(row.regrets):5d} {row.cost:5.2f} {row.median:7.2%} {row.worst:7.1%}"
-        f" {row.share_bad:8.0%} {np.mean(row.regrets > 0.02):8.0%}"
-        + (f"  ({row.unmeasured} read off the nearest rate)" if row.unmeasured else "")
-        for row in found
+def commits() -> str:
+    """Say which commits the figures of ours are of."""
+    entries = {entry["number"]: entry for entry, _ in looks().values()}
+    told = [f"{entry['date']}, commit {entry['commit'][:12]}, version {entry['version']}" for entry in entries.values()]
+    return f"Measured by the judge: {'; '.join(told)}." if told else "The judge has not been asked yet."
+
+
+def table(columns: Sequence[str], found: Sequence[Row], *, interval: bool) -> str:
+    """A table of methods; with `interval` each figure's 5th and 95th percentile over families beside it."""
+    lines = [
+        f"| method | {' | '.join(name.replace('cost, median', 'training runs') for name in columns)} |",
+        f"|---|{'---:|' * len(columns)}",
     ]
+    for row in found:
+        cells = [_cell(name, row.figures.get(name), interval=interval) for name in columns]
+        lines.append(f"| {'**' if row.ours else ''}{row.label}{'**' if row.ours else ''} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def write(rows: Sequence[Answer], judge: Judge, directory: Path) -> None:
-    """Put what there is between the page's markers, and draw the chart."""
-    found = summaries(rows, judge)
-    parts = {"table": _table(found), "figures": _figures(rows, judge), "shortfalls": _shortfalls(found)}
-    for name in ("ablation", "left-out"):
-        kept = directory / f"{name}.json"
-        if kept.exists():
-            parts[name] = _replays(json.loads(kept.read_text()))
-    text = PAGE.read_text()
+def _cell(name: str, values: Sequence[float | None] | None, *, interval: bool) -> str:
+    if values is None or values[0] is None:
+        return ""
+    told = shown(name, values[0]).replace("%", " %")
+    if not interval or None in values:
+        return told
+    low, high = (shown(name, end).replace("%", "") for end in values[1:] if end is not None)
+    return f"{told} ({low} to {high})"
+
+
+def readme_part() -> str:
+    """The README's table: the figures without their intervals."""
+    families = len({task.family for task in JUDGE})
+    said = (
+        f"On {len(JUDGE)} problems of {families} families that nothing was chosen on, three seeds each. {commits()}\n\n"
+    )
+    return said + table(SHOWN, rows(), interval=False)
+
+
+def page_parts() -> dict[str, str]:
+    """The parts of docs/benchmarks.md that come from what is committed."""
+    return {
+        "judge": commits() + "\n\n" + table(SHOWN, rows(), interval=True),
+        "beside": table(BESIDE, [row for row in rows() if row.ours], interval=True),
+        "problems": problems(),
+    }
+
+
+def problems() -> str:
+    """Every problem's family, optimizer and length."""
+    lines = ["| problem | half | data | network | loss | schedule | steps |", "|---|---|---|---|---|---|---:|"]
+    design = set(DESIGN_NAMES)
+    for task in TASKS:
+        half = "design" if task.name in design else "judge"
+        lines.append(
+            f"| {task.description} | {half} | {task.family.data} | {task.family.network} | {task.family.loss}"
+            f" | {task.schedule.replace('_', ' ')} | {task.total_steps:,} |"
+        )
+    return "\n".join(lines)
+
+
+DESIGN_NAMES = tuple(task.name for task in DESIGN)
+
+
+def put(path: Path, parts: Mapping[str, str]) -> None:
+    """Put each part between its markers in a file."""
+    text = path.read_text()
     for name, part in parts.items():
         marked = re.compile(f"(<!-- {name} -->\\n).*?(<!-- end of {name} -->)", re.DOTALL)
         if not marked.search(text):
-            raise ValueError(f"{PAGE} has no place for {name!r}: put <!-- {name} --> and <!-- end of {name} --> in it")
+            raise ValueError(f"{path} has no place for {name!r}: put <!-- {name} --> and <!-- end of {name} --> in it")
         text = marked.sub(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)
-    PAGE.write_text(text)
-    draw(found, CHART)
+    path.write_text(text)
 
 
-WANTED = {  # median, worst
-    "select_1.3": (0.005, 0.05),
-    "select_2": (0.002, 0.02),
-    "select_5": (None, 0.015),
-    "range_test": (0.005, 0.10),
-}
-
-
-def _shortfalls(found: Sequence[Summary]) -> str:
-    lines = []
+def replays(found: Sequence[Mapping[str, Any]]) -> str:
+    """A table of replays on the design half."""
+    lines = ["| | median | mean | over 2 % | over 5 % | worst | cost |", "|---|---:|---:|---:|---:|---:|---:|"]
     for row in found:
-        for name, value, wanted in zip(
-            ("median", "worst"), (row.median, row.worst), WANTED.get(row.method, (None, None)), strict=True
-        ):
-            if wanted is not None and value > wanted:
-                lines.append(f"- {LABELS[row.method]}: {name} {_percent(value)}, wanted {_percent(wanted)}")
-    return "\n".join(lines) or "Nothing does."
-
-
-def _percent(share: float) -> str:
-    return f"{share:.2%}".replace("%", " %") if share < 0.01 else f"{share:.1%}".replace("%", " %")
-
-
-def _table(found: Sequence[Summary]) -> str:
-    lines = [
-        "| method | runs beyond the final one | in all | median | worst | share over 5 % |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in found:
-        name = f"**{LABELS[row.method]}**" if row.method in OURS else LABELS[row.method]
-        name += " †" if row.unmeasured else ""
-        lines.append(
-            f"| {name} | {row.cost - 1:.1f} | {row.cost:.1f} | {_percent(row.median)} | {_percent(row.worst)}"
-            f" | {row.share_bad:.0%} |".replace("% |", " % |").replace("  %", " %")
-        )
-    partly = [f"{LABELS[row.method]} {row.unmeasured} of {len(row.regrets)}" for row in found if row.unmeasured]
-    if partly:
-        lines += [
-            "",
-            f"† Read off the grid's nearest rate, at most a factor 1.33 away, or at its end: {'; '.join(partly)}.",
-        ]
+        cells = [shown(key, row[key]).replace("%", " %") for key in ("median", "mean", "over_2", "over_5", "worst")]
+        lines.append(f"| {row['name']} | {' | '.join(cells)} | {row['cost']:.2f} |")
     return "\n".join(lines)
 
 
-def _figures(rows: Sequence[Answer], judge: Judge) -> str:
-    mine = [row for row in rows if row.method == "select_2"]
-    tests = [
-        row
-        for row in rows
-        if row.method == "range_test" and (row.learning_rate is None or judge.known(row.task, row.learning_rate))
-    ]
-    whole = [row for row in rows if row.method == "exhaustive"]
-    told = figures.select_figures(mine, judge) if mine else {}
-    told |= figures.range_test_figures(tests, judge) if tests else {}
-    limits = figures.select_figures(whole, judge) if whole else {}
-    lines = ["| figure | measured | the whole grid, one seed | wanted |", "|---|---:|---:|---:|"]
-    lines += [
-        f"| {name} | {value:.2f} | {_shown(limits.get(name))} | {TARGETS.get(name, '')} |"
-        for name, value in told.items()
-    ]
-    return "\n".join(lines)
-
-
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _replays(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| | median | mean | worst | share over 2 % | cost |", "|---|---:|---:|---:|---:|---:|"]
-    lines += [
-        f"| {row['name']} | {_percent(row['median'])} | {_percent(row['mean'])} | {_percent(row['worst'])}"
-        f" | {100 * row['over_2']:.0f} % | {row['cost']:.2f} |"
-        for row in rows
-    ]
-    return "\n".join(lines)
-
-
-def draw(found: Sequence[Summary], path: Path) -> None:
-    """Draw every method's cases on a log scale of regret, its median and its worst."""
+def draw(found: Sequence[Row], path: Path) -> None:
+    """Draw every method's median, mean and worst case on a log scale of regret."""
     import altair as alt
     from PIL import Image
 
-    least = 1e-3
-    found = [row for row in found if len(row.regrets) >= FEWEST]
-    order = [_plain_label(row.method) for row in found]
-    ends: list[dict[str, Any]] = []
-    cases: list[dict[str, Any]] = []
-    for row in found:
-        common = {"method": _plain_label(row.method), "whose": "learnrate" if row.method in OURS else "others"}
-        ends.append({**common, "median": max(row.median, least), "worst": max(row.worst, least)})
-        shown = row.regrets[row.draws == row.draws.min()]
-        cases += [{**common, "regret": float(max(regret, least))} for regret in shown]
+    least = 1e-4
+    values = [
+        {
+            "method": row.label.replace("`", ""),
+            "whose": "learnrate" if row.ours else "others",
+            **{name: max(row.figures[name][0] or 0.0, least) for name in ("median", "mean", "worst")},
+        }
+        for row in found
+    ]
+    order = [value["method"] for value in values]
     color = alt.Color(
         "whose:N", scale=alt.Scale(domain=["learnrate", "others"], range=["#0b6e4f", "#7a7a7a"]), legend=None
     )
     y = alt.Y(
-        "method:N", sort=order, title=None, axis=alt.Axis(labelLimit=320, labelPadding=12, ticks=False, domain=False)
+        "method:N", sort=order, title=None, axis=alt.Axis(labelLimit=380, labelPadding=12, ticks=False, domain=False)
     )
-    scale = alt.Scale(type="log", domain=[least, 1])
-    ticks = [0.001, 0.01, 0.05, 0.1, 1]
-    labels = "datum.value <= 0.001 ? '0.1 % or less' : datum.value * 100 + ' %'"
-    axis = alt.Axis(values=ticks, labelExpr=labels, grid=True, titlePadding=8)
-    x = {"scale": scale, "axis": axis, "title": "regret: what the answer loses, of the way from untrained to best"}
-    dots = alt.Chart(alt.Data(values=cases)).mark_tick(thickness=1, height=12, opacity=0.35)
-    line = alt.Chart(alt.Data(values=ends)).mark_rule(strokeWidth=2)
-    middle = alt.Chart(alt.Data(values=ends)).mark_point(filled=True, size=90, opacity=1)
-    worst = alt.Chart(alt.Data(values=ends)).mark_point(filled=True, size=70, shape="diamond", opacity=1)
+    labels = "datum.value <= 0.0001 ? '0.01 % or less' : datum.value * 100 + ' %'"
+    axis = alt.Axis(values=[1e-4, 1e-3, 0.01, 0.05, 0.2, 1], labelExpr=labels, grid=True, titlePadding=8)
+    x = {
+        "scale": alt.Scale(type="log", domain=[least, 1]),
+        "axis": axis,
+        "title": "regret: what the answer loses, of the way from untrained to best",
+    }
+    base = alt.Chart(alt.Data(values=values))
     layers = alt.layer(
-        line.encode(x=alt.X("median:Q", **x), x2="worst:Q", y=y, color=color),
-        dots.encode(x=alt.X("regret:Q", **x), y=y, color=color),
-        middle.encode(x=alt.X("median:Q", **x), y=y, color=color),
-        worst.encode(x=alt.X("worst:Q", **x), y=y, color=color),
+        base.mark_rule(strokeWidth=2).encode(x=alt.X("median:Q", **x), x2="worst:Q", y=y, color=color),
+        base.mark_point(filled=True, size=90, opacity=1).encode(x=alt.X("median:Q", **x), y=y, color=color),
+        base.mark_tick(thickness=3, height=14, opacity=1).encode(x=alt.X("mean:Q", **x), y=y, color=color),
+        base.mark_point(filled=True, size=70, shape="diamond", opacity=1).encode(
+            x=alt.X("worst:Q", **x), y=y, color=color
+        ),
     )
     title = alt.Title(
-        "What a recommended learning rate loses, over 18 tasks and 3 seeds",
-        subtitle="circle: median; diamond: worst; ticks: single cases; green: learnrate",
+        f"What a recommended learning rate loses, on {len(JUDGE)} problems that nothing was chosen on",
+        subtitle="circle: median; bar: mean; diamond: worst; green: learnrate",
         anchor="start",
     )
     chart = layers.properties(width=560, height={"step": 24}, title=title)
@@ -257,5 +219,18 @@ def draw(found: Sequence[Summary], path: Path) -> None:
         picture.convert("RGB").quantize(64).save(path, optimize=True)
 
 
-def _plain_label(method: str) -> str:
-    return LABELS[method].replace("`", "")
+@click.command()
+@click.option("--ablation", type=click.Path(exists=True, path_type=Path))
+@click.option("--left-out", type=click.Path(exists=True, path_type=Path))
+def main(ablation: Path | None, left_out: Path | None) -> None:
+    """Write the tables and the chart."""
+    put(README, {"judge": readme_part()})
+    put(PAGE, page_parts())
+    for name, kept in (("ablation", ablation), ("left-out", left_out)):
+        if kept is not None:
+            put(PAGE, {name: replays(json.loads(kept.read_text()))})
+    draw(rows(), CHART)
+
+
+if __name__ == "__main__":
+    main()
