@@ -65,7 +65,7 @@ def _orthogonal(matrix: Tensor) -> Tensor:
     wide = wide / wide.norm().clamp(min=1e-7)
     for _ in range(5):
         square = wide @ wide.T
-        wide = a * wide + (b * square + c * square @ square) @ wide
+        wide = torch.addmm(wide, torch.addmm(square, square, square, beta=b, alpha=c), wide, beta=a)
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
 
 
