@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from learnrate import _checks
-from learnrate._searching.folds import described, digest, folds_of
+from learnrate._searching.folds import described, folds_of, mark_of
 from learnrate._searching.plan import Plan, planned
 from learnrate._searching.run import Run
 from learnrate._searching.space import Space
@@ -144,7 +144,7 @@ def search(
                                    "and stages out")  # fmt: skip  # two lines are enough
     settings = plan.settings | {"cv": None, "scoring": scoring, "folds": num_folds}
     if folds is not None:
-        settings |= {"cv": described(cv), "split": digest(folds)}
+        settings |= {"cv": described(cv), "split": mark_of(folds)}
     started = time.perf_counter()
     with (
         _opened(study, settings, plan) as record,

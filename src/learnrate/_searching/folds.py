@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import numbers
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from learnrate._identity import mark_of_data
 from learnrate._searching.space import plain
 from learnrate.errors import InvalidArgumentError
 
@@ -67,11 +67,9 @@ def described(cv: Any) -> str:
     return str(plain(cv)) if hasattr(cv, "split") else type(cv).__name__
 
 
-def digest(folds: list[Fold]) -> str:
-    """Return a short word for the targets that each fold learns from and validates on."""
-    parts = [np.asarray(part[1]) for fold in folds for part in fold]
-    held = [str(one.tolist()).encode() if one.dtype.hasobject else one.tobytes() for one in parts]
-    return hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in held)).hexdigest()[:16]
+def mark_of(folds: list[Fold]) -> str:
+    """Return the text by which a study knows the targets that each fold learns from and validates on."""
+    return mark_of_data([np.asarray(part[1]) for fold in folds for part in fold])
 
 
 def _pairs(y: Any, cv: Any, seed: int) -> list[tuple[Places, Places]]:

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from learnrate._identity import digest
 from learnrate._names import name_of
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 
@@ -192,8 +191,7 @@ def named(tree: Any) -> list[tuple[str, Any]]:
 
 def shapes_digest(tree: Any) -> str:
     """Return a short word for the names, shapes and dtypes of a pytree."""
-    shapes = [(name, list(leaf.shape), str(leaf.dtype)) for name, leaf in named(tree)]
-    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]
+    return digest([(name, list(leaf.shape), str(leaf.dtype)) for name, leaf in named(tree)])
 
 
 def key_words(key: Any) -> str:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import numbers
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import keras
 import numpy as np
 
+from learnrate._identity import digest, mark
 from learnrate.adapters._keras_data import Samples, class_weighted, packed, to_numpy
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 
@@ -174,13 +173,13 @@ def describe(model: Any, source: Source, validation: Source | None) -> dict[str,
         "backend": keras.config.backend(),
         "model": type(model).__name__,
         "parameters": int(sum(math.prod(shape) for shape, _, trainable in shapes if trainable)),
-        "shapes": _digest(shapes),
+        "shapes": digest(shapes),
         "optimizer": type(optimizer).__name__,
-        "optimizer_settings": _digest(settings),
+        "optimizer_settings": mark(settings),
         "loss": _words(model.loss),
         "metrics": " ".join(model.metrics_names),
         "batch_samples": source.batch_samples,
-        "form": _digest([list(leaf.shape[1:]) for leaf in source.form.flat(source.first())]),
+        "form": digest([list(leaf.shape[1:]) for leaf in source.form.flat(source.first())]),
         "validation_samples": 0 if validation is None else validation.num_samples,
     }
 
@@ -191,7 +190,3 @@ def _words(loss: Any) -> str:
     if isinstance(loss, Sequence) and not isinstance(loss, str):
         return " ".join(map(_words, cast("Sequence[Any]", loss)))
     return str(loss) if loss is None or isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-
-
-def _digest(things: Any) -> str:
-    return hashlib.sha256(json.dumps(things, default=str).encode()).hexdigest()[:16]

@@ -12,8 +12,6 @@ try:
 except ImportError as error:
     raise MissingExtraError("scikit-learn is not installed; run: pip install learnrate[sklearn]") from error
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learnrate._checks import step_rates
+from learnrate._identity import mark
 from learnrate.adapters import _sklearn_checks as checks
 from learnrate.adapters._sklearn_models import model_of
 from learnrate.adapters._sklearn_search import SearchCV
@@ -154,7 +153,7 @@ class SklearnTrainable:
         settings = {name: _words(value) for name, value in parameters.items() if name not in self._own}
         return {
             "estimator": type(self.estimator).__name__,
-            "settings": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16],
+            "settings": mark(dict(sorted(settings.items()))),
             "samples": len(self._y),
             "features": math.prod(self._X.shape[1:]),
             "validation_samples": 0 if self._validation is None else len(self._validation[1]),

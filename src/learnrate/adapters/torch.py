@@ -20,8 +20,6 @@ except ImportError as error:
 
 import contextlib
 import functools
-import hashlib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from learnrate._checks import positive_integer, positive_number, step_rates
+from learnrate._identity import digest, mark
 from learnrate._names import identity_of
 from learnrate.adapters import _torch_checks as checks
 from learnrate.adapters._torch_data import (
@@ -224,9 +223,9 @@ class TorchTrainable:
         return {
             "model": type(getattr(self.model, "_orig_mod", self.model)).__name__,
             "parameters": sum(it.numel() for it in parameters.values()),
-            "shapes": _digest(shapes),
+            "shapes": digest(shapes),
             "optimizer": type(self.optimizer).__name__,
-            "optimizer_settings": _digest(settings),
+            "optimizer_settings": mark(settings),
             "steps_per_epoch": self.steps_per_epoch,
             "validation_batches": -1 if batches is None else batches,
             **self._settings,
@@ -515,7 +514,3 @@ def _places(model: nn.Module, *data: Any) -> list[Any]:
     """List the objects in which generators are looked for."""
     parts = ("dataset", "sampler", "batch_sampler", "collate_fn", "generator")
     return [*model.modules(), *data, *(getattr(it, part, None) for it in data for part in parts)]
-
-
-def _digest(things: Any) -> str:
-    return hashlib.sha256(json.dumps(things).encode()).hexdigest()[:16]
