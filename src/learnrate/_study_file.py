@@ -110,6 +110,12 @@ class StudyFile:
         statement = f"SELECT 1 FROM {table} WHERE {_KEYS[table][0]} = ?"  # noqa: S608  # our own names
         return self._database.execute(statement, [key]).fetchone() is not None
 
+    def keys(self, table: str, beginning: str) -> list[str]:
+        """Return the keys that begin so."""
+        key = _KEYS[table][0]
+        statement = f"SELECT {key} FROM {table} WHERE {key} >= ? AND {key} < ?"  # noqa: S608  # our own names
+        return [found for (found,) in self._database.execute(statement, [beginning, f"{beginning}\U0010ffff"])]
+
     def delete(self, table: str, first_key: float | str) -> None:
         self._database.execute(f"DELETE FROM {table} WHERE {_KEYS[table][0]} = ?", [first_key])  # noqa: S608  # our own names
 

@@ -28,6 +28,7 @@ import msgspec
 import numpy as np
 
 from learnrate import _study_file
+from learnrate._identity import agree, stem
 from learnrate._study_file import CHECKPOINTS, DATABASE, FORMAT_VERSION, StudyFile, explained
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError, StudyError, StudyLockedError, StudyMismatchError
@@ -187,7 +188,7 @@ class Study:
     def recall(self, key: str) -> Trial | None:
         """Return a finished segment's trial as it was at the segment's end; None where it is not finished."""
         with self._file.reading():
-            return next((self._decode(text, Trial) for _, text in self._file.rows("segments", key)), None)
+            return next((self._decode(text, Trial) for _, text in self._file.rows("segments", self._known(key))), None)
 
     def start(self, trial: Trial, key: str) -> None:
         """Say that a trial runs towards the end of a segment.
@@ -227,7 +228,7 @@ class Study:
         with self._file.writing(durable=True):
             self._require_unfinished(key)
             self._file.put("segments", str(key), _encode(trial))
-            self._file.delete("segments", _paused(key))
+            self._file.delete("segments", self._known(_paused(key)))
             self._file.delete("epochs", int(trial.number))
             self._put_trial(trial)
 
@@ -241,7 +242,7 @@ class Study:
         """
         with self._file.writing(durable=True):
             self._require_unfinished(key)
-            self._file.put("segments", _paused(key), _encode(trial))
+            self._file.put("segments", self._known(_paused(key)), _encode(trial))
 
     def paused(self, key: str) -> Trial | None:
         """Return a segment's trial as it was at its last checkpoint; None where it has none, or is finished."""
@@ -337,8 +338,15 @@ class Study:
             )
 
     def _require_unfinished(self, key: str) -> None:
-        if self._file.has("segments", key):
+        if self._file.has("segments", self._known(key)):
             raise InvalidArgumentError(f"segment {key!r} is finished already: recall it instead of training it again")
+
+    def _known(self, key: str) -> str:
+        """Return a segment's key as it stands in the study, whose rate another processor may have rounded otherwise."""
+        beginning = stem(key)
+        if beginning == key or self._file.has("segments", key):
+            return key
+        return next((one for one in self._file.keys("segments", beginning) if agree(one, key)), key)
 
     def _put_trial(self, trial: Trial) -> None:
         number = int(trial.number)
@@ -442,7 +450,7 @@ def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
         before, after = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
         for key in before | after:
             yield from _differences(before.get(key, ...), after.get(key, ...), f"{name}.{key}" if name else key)
-    elif old != new and _shown(old) != _shown(new):  # NaN equals NaN here
+    elif not agree(old, new):
         yield f"{name}: {_shown(old)} → {_shown(new)}"
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from learnrate._identity import agree
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from optuna.distributions import BaseDistribution
 
@@ -198,14 +199,14 @@ class Choice:
 
     def recorded(self, record: Any) -> Any:
         """Return the value of a label."""
-        return self.values[self._place(record, self.labels)]
+        return self.values[self._place(record, self.labels, agree)]
 
     def describe(self) -> dict[str, Any]:
         """Return the labels."""
         return {"kind": "choice", "values": list(self.labels)}
 
-    def _place(self, value: Any, among: tuple[Any, ...]) -> int:
-        for same in (_same, _same_number):  # a study gives 1 back as 1.0 where it was a learning rate
+    def _place(self, value: Any, among: tuple[Any, ...], *otherwise: Callable[[Any, Any], bool]) -> int:
+        for same in (_same, _same_number, *otherwise):  # a study gives 1 back as 1.0 where it was a learning rate
             place = next((place for place, one in enumerate(among) if same(one, value)), None)
             if place is not None:
                 return place

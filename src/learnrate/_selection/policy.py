@@ -240,12 +240,12 @@ class Policy:
 
     def _start_together(self, places: list[float], step: int, stage: str) -> None:
         """Train several rates that are new, at once where the laboratory can, if the budget allows for all of them."""
-        new = {10**x: x for x in places if x not in self._trials}
+        new = [x for x in dict.fromkeys(places) if x not in self._trials]
         ahead = self.lab.training_cost(step, self.lab.total_steps) + self.lab.training_cost(0, self.lab.steps(COMPARE))
         if len(new) < 2 or not self._within(len(new) * self.lab.training_cost(0, step) + ahead):
             return
-        trained = {trial.learning_rate: trial for trial in self.lab.start_all(new, step, stage=stage)}
-        self._trials |= {x: trained[rate] for rate, x in new.items()}
+        trained = self.lab.start_all([10**x for x in new], step, stage=stage)
+        self._trials |= zip(new, sorted(trained, key=lambda trial: trial.number), strict=True)
 
     def _join(self, x: float, rung: list[float], fraction: float, stage: str) -> bool:
         """Train a rate up to a rung; return whether it was new there and within the budget."""
