@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 
+from learnrate._identity import agree
 from learnrate.testing import QuadraticTrainable
 
 
@@ -121,6 +123,22 @@ def timeless(answer: Any) -> str:
     """An answer as JSON, without what the clock has said."""
     trials = [msgspec.structs.replace(trial, seconds=0.0) for trial in answer.trials]
     return msgspec.structs.replace(answer, seconds=0.0, trials=trials).to_json()
+
+
+def assert_alike(one: Any, other: Any, rel: float = 1e-6) -> None:
+    """Compare what JSON holds to rounding, as two processors differ."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert_alike(value, other[name], rel)
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for mine, theirs in zip(one, other, strict=True):
+            assert_alike(mine, theirs, rel)
+    elif isinstance(one, float) and isinstance(other, float):
+        assert one == pytest.approx(other, rel=rel, abs=1e-9, nan_ok=True)
+    else:
+        assert agree(one, other), f"{one} and {other}"
 
 
 def curves(answer: Any) -> list[bytes]:
