@@ -1,15 +1,12 @@
-"""Asks other packages, and plain searches, for a learning rate.
+"""Asks plain searches for a learning rate.
 
-    python -m benchmarks.regret.peers DIRECTORY lr_finder fastai lightning    # with requirements-peers.txt installed
     python -m benchmarks.regret.peers DIRECTORY random optuna one_epoch exhaustive default_keras
 
-The first three run the packages' own range tests, with their defaults, on the task itself, and need an environment
-of their own. The rest need full trainings, which they find in the recorded grid: it is the exhaustive table of them.
+They need full trainings, which they find in the recorded grid: it is the exhaustive table of them.
 """
 
 from __future__ import annotations
 
-import tempfile
 import time
 import warnings
 from dataclasses import replace
@@ -23,10 +20,9 @@ import torch
 from benchmarks.regret import answers
 from benchmarks.regret.answers import SEEDS, Answer
 from benchmarks.regret.grid import TaskGrid, load_grid
-from benchmarks.regret.tasks import TASKS, Parts, Task
+from benchmarks.regret.tasks import TASKS, Task
 from benchmarks.regret.truth import BROKEN, GOOD, around, best_epochs, first_above
 from benchmarks.regret.truth import truths as _truths
-from torch import Tensor, nn
 
 truths = cache(_truths)
 load = cache(load_grid)
@@ -34,147 +30,10 @@ load = cache(load_grid)
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-START, END, STEPS = 1e-7, 10.0, 100
 DRAWS = 40  # repetitions of a random search
 STUDIES = 5  # repetitions of an Optuna study
 RUNS = (2, 5, 10)
 KERAS = {"SGD": 1e-2, "Adam": 1e-3, "AdamW": 1e-3, "RMSprop": 1e-3, "Adagrad": 1e-3}
-
-
-class BothDepths(nn.Module):
-    """A model under deep supervision, as one that a package can call."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Both outputs."""
-        return self.model.outputs(inputs)
-
-
-def model_and_loss(parts: Parts) -> tuple[nn.Module, Callable[..., Tensor]]:
-    """What a package trains: the model and its loss, both outputs of one under deep supervision."""
-    if parts.training_step is None:
-        return parts.model, parts.loss_fn
-    loss_fn = parts.loss_fn
-    return BothDepths(parts.model), lambda outputs, targets: sum(loss_fn(it, targets) for it in outputs) / 2
-
-
-# Range tests, each by the package's own hand
-
-
-def ask_lr_finder(task: Task, seed: int) -> Iterator[Answer]:
-    """torch-lr-finder as its README shows it: the steepest point of 100 steps up to 100."""
-    import matplotlib as mpl
-    from torch_lr_finder import LRFinder
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    parts = task.build(seed)
-    model, loss_fn = model_and_loss(parts)
-    for group in parts.optimizer.param_groups:
-        group["lr"] = START
-    finder = LRFinder(model, parts.optimizer, loss_fn, device="cpu")
-    finder.range_test(parts.train_loader, end_lr=100, num_iter=STEPS, accumulation_steps=parts.accumulate)
-    cost = len(finder.history["lr"]) / task.total_steps
-    try:
-        _, rate = finder.plot(suggest_lr=True)
-    except (ValueError, IndexError) as error:
-        yield _none("lr_finder", task, seed, cost, error)
-    else:
-        yield Answer("lr_finder", task.name, seed, float(rate), cost)
-    plt.close("all")
-
-
-def ask_fastai(task: Task, seed: int) -> Iterator[Answer]:
-    """The four rules of fastai, each on the curve that `Learner.lr_find` records."""
-    from fastai.callback.schedule import minimum, slide, steep, valley
-    from fastai.callback.training import GradientAccumulation
-    from fastai.data.core import DataLoaders
-    from fastai.learner import Learner
-    from fastai.optimizer import OptimWrapper
-
-    parts = task.build(seed)
-    model, loss_fn = model_and_loss(parts)
-    batch = (parts.train_loader.batch_size or 1) * parts.accumulate
-    with tempfile.TemporaryDirectory() as folder:
-        learner = Learner(
-            DataLoaders(parts.train_loader, parts.validation_loader, device=torch.device("cpu")),
-            model,
-            loss_func=loss_fn,
-            opt_func=lambda _, **__: OptimWrapper(opt=parts.optimizer),
-            cbs=[GradientAccumulation(batch)] if parts.accumulate > 1 else [],
-            path=folder,
-        )
-        with learner.no_bar(), learner.no_logging():
-            learner.lr_find(START, END, STEPS * parts.accumulate, show_plot=False, suggest_funcs=None)
-    steps = len(learner.recorder.lrs)
-    cost = steps / parts.accumulate / task.total_steps
-    rates, losses = _settled(learner.recorder, STEPS * parts.accumulate)
-    for rule in (valley, slide, steep, minimum):
-        method = f"fastai_{rule.__name__}"
-        try:
-            found = rule(rates, losses, STEPS * parts.accumulate)
-        except (ValueError, IndexError, RuntimeError) as error:
-            yield _none(method, task, seed, cost, error)
-            continue
-        rate = found[0] if isinstance(found, tuple) else found
-        yield Answer(method, task.name, seed, float(rate), cost)
-
-
-def _settled(recorder: Any, steps: int) -> tuple[Tensor, Tensor]:
-    """What `lr_find` hands its rules: the tenth of the steps at the start left out, and the last five, or NaN."""
-    rates = torch.tensor(recorder.lrs[steps // 10 : -5])
-    losses = torch.tensor([float(loss) for loss in recorder.losses[steps // 10 : -5]])
-    lost = torch.where(torch.isnan(losses))[0]
-    end = int(lost[0]) if len(lost) else len(losses)
-    return rates[:end], losses[:end]
-
-
-def ask_lightning(task: Task, seed: int) -> Iterator[Answer]:
-    """Lightning's `Tuner.lr_find`, with its defaults: 100 steps from 1e-8 to 1."""
-    import logging
-
-    import lightning
-    from lightning.pytorch.tuner import Tuner
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    parts = task.build(seed)
-    model, loss_fn = model_and_loss(parts)
-
-    class Module(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-            self.lr = START
-
-        def training_step(self, batch: Any, _: int) -> Tensor:
-            return loss_fn(self.model(batch[0]), batch[1])
-
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return parts.optimizer
-
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = lightning.Trainer(
-            max_epochs=task.epochs,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            accumulate_grad_batches=parts.accumulate,
-            default_root_dir=folder,
-        )
-        finder = Tuner(trainer).lr_find(Module(), train_dataloaders=parts.train_loader)
-    assert finder is not None
-    rate = finder.suggestion()
-    yield Answer("lightning", task.name, seed, rate and float(rate), len(finder.results["lr"]) / task.total_steps)
-
-
-def _none(method: str, task: Task, seed: int, cost: float, error: Exception) -> Answer:
-    return Answer(method, task.name, seed, None, cost, details={"error": repr(error)})
 
 
 # Searches, replayed on the grid
@@ -283,9 +142,6 @@ def _number(task: Task) -> int:
 
 
 METHODS: dict[str, Callable[[Task, int], Iterator[Answer]]] = {
-    "lr_finder": ask_lr_finder,
-    "fastai": ask_fastai,
-    "lightning": ask_lightning,
     "random": ask_random,
     "optuna": ask_optuna,
     "one_epoch": ask_one_epoch,

@@ -105,7 +105,8 @@ class Study:
         Raises:
             InvalidArgumentError: If the path is none.
             StudyLockedError: If another process works on it; the message says which.
-            StudyMismatchError: If it was begun with something else; the message lists what differs, old → new.
+            StudyMismatchError: If it was begun with something else; the message lists what differs, old → new. Floats
+                agree to a millionth part, since processors round otherwise.
             StudyDamagedError: If it cannot be read; the message says what is damaged and how to save the rest.
             StudyError: If the folder cannot be used: a file, other content, no permission, a full disk.
         """
@@ -186,7 +187,10 @@ class Study:
             return next((self._decode(text, str) for _, text in self._file.rows("study", "holder")), "a process")
 
     def recall(self, key: str) -> Trial | None:
-        """Return a finished segment's trial as it was at the segment's end; None where it is not finished."""
+        """Return a finished segment's trial as it was at the segment's end; None where it is not finished.
+
+        The key's floats may be rounded otherwise than when it was written.
+        """
         with self._file.reading():
             return next((self._decode(text, Trial) for _, text in self._file.rows("segments", self._known(key))), None)
 

@@ -42,7 +42,7 @@ class Trainable(Protocol):
     - `begin(learning_rate, epochs, seed)`, called after the restore that starts a fresh training: reseed whatever
       draws random numbers (shuffling, dropout, augmentation), so that a training depends on its seed alone;
     - `describe() -> Mapping[str, str | int | float]`, what makes this problem this problem, so that a study folder
-      is not continued with another;
+      is not continued with another; numbers, also inside of texts, are compared to rounding, and hashes cannot be;
     - `constant_rate_only: bool`, True where the rate cannot change from step to step (a function, a command): there
       is then no range test and no schedule of ours;
     - `warnings: list[str]`, what was changed or found that the user should know with the answer;

@@ -128,7 +128,7 @@ def temporal_convnet(channels: int) -> nn.Sequential:
 
 
 class Adapted(nn.Module):
-    """A linear layer, and beside it one of low rank that starts as nothing."""
+    """A linear layer, and beside it one of low rank, scaled by 16, that starts as nothing."""
 
     def __init__(self, inputs: int, outputs: int, rank: int) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class Adapted(nn.Module):
         self.up = nn.Parameter(torch.zeros(rank, outputs))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.fixed(inputs) + inputs @ self.down @ self.up
+        return self.fixed(inputs) + 16 * (inputs @ self.down @ self.up)
 
 
 class AdaptedTransformer(nn.Module):

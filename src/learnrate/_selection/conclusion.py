@@ -203,7 +203,7 @@ def _range_test(lab: Laboratory, policy: Policy) -> RangeTest | None:
 
 def _yours(bowl: Bowl, lab: Laboratory, winner: Trial) -> SlowerCost | None:
     rate = getattr(lab.problem, "learning_rate", None)
-    return None if rate is None or rate == winner.learning_rate else cost_of(bowl, float(rate), lab, winner)
+    return None if rate is None or math.isclose(rate, winner.learning_rate) else cost_of(bowl, float(rate), lab, winner)
 
 
 def verdict_of(lab: Laboratory, policy: Policy, winner: Trial | None, bowl: Bowl | None) -> Verdict:
