@@ -122,6 +122,8 @@ class Measures:
         Where nobody has trained at an answer, it is read off between the recorded rates beside it.
         """
         true = self.truths[answer.task]
+        if "metrics" in answer.details:  # it trained by itself, at no learning rate of ours
+            return true.regret_of(np.array(answer.details["metrics"]))
         if answer.learning_rate is None:
             return float((true.untrained - true.best) / true.scale)
         metrics = self.metrics(answer.task, answer.learning_rate)
