@@ -26,15 +26,17 @@ class MuonAndAdamW(torch.optim.Optimizer):
         super().__init__(params, {**defaults, "betas": (0.9, 0.999), "eps": 1e-8})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:
-        """Make one update."""
-        assert closure is None
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Make one update; a closure is called first for the loss, which is returned, and the gradients."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for group in self.param_groups:
             move = self._muon if group["muon"] else self._adamw
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
                     move(group, parameter, parameter.grad)
+        return loss
 
     def _muon(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor) -> None:
         state = self.state[parameter]
