@@ -76,7 +76,7 @@ REGRET: Mapping[str, Callable[[Sequence[Case]], float]] = {
     "over 5 %": _over(0.05),
     "worst": lambda cases: float(max(_regrets(cases))),
     "worst beyond noise": lambda cases: float(max(it.measures.beyond_noise(it.answer) for it in cases)),
-    "loss above the best, mean": lambda cases: _nanmean([it.above_best for it in cases]),
+    "loss above the best, median": lambda cases: _nanmedian([it.above_best for it in cases]),
     "decades too fast, mean": lambda cases: _nanmean([it.too_fast for it in cases]),
     "cost, median": lambda cases: float(np.median([it.answer.total_cost for it in cases])),
     "cost, largest": lambda cases: float(max(it.answer.total_cost for it in cases)),

@@ -59,7 +59,7 @@ OTHERS = {
 }
 SHOWN = ("cost, median", "median", "mean", "over 2 %", "over 5 %", "worst")
 SHORT = ("median", "mean", "over 2 %", "over 5 %", "worst")
-BESIDE = ("worst beyond noise", "loss above the best, mean", "decades too fast, mean", "interval holds the best rate")
+BESIDE = ("worst beyond noise", "loss above the best, median", "decades too fast, mean", "interval holds the best rate")
 
 Figures = dict[str, list[float | None]]
 
