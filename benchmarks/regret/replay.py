@@ -1,13 +1,12 @@
-"""Replays `select`'s race on the recorded trainings of the design half, in seconds, so that ideas are cheap.
+"""Replays `select`'s policy on the recorded trainings of the design half, in seconds, so that ideas are cheap.
 
     python -m benchmarks.regret.replay run --budget 2           # every problem of the design half, three seeds
-    python -m benchmarks.regret.replay budgets                  # what more budget buys, in steps and in whole epochs
-    python -m benchmarks.regret.replay ablate                   # each rule off in turn, and each constant changed
+    python -m benchmarks.regret.replay ablate                   # each part of the method off in turn
     python -m benchmarks.regret.replay leave-one-out            # constants chosen without the family they meet
 
 A replay sees the recorded trainings, whose batches come in another order than `select`'s own. Between two marks of a
 recording losses are interpolated, and a learning rate between the grid's is taken for the nearest, at most an eighth of
-a decade away.
+a decade away. A range test is trained when it is first asked for, and kept in the file named by --ramps.
 """
 
 from __future__ import annotations
@@ -22,15 +21,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import torch
+from benchmarks.regret.answers import append, lines
 from benchmarks.regret.grid import design_grids
-from benchmarks.regret.methods import schedule_of
 from benchmarks.regret.record import SEEDS, Trainer
 from benchmarks.regret.table import Table
 from benchmarks.regret.tasks import BY_NAME
 from benchmarks.regret.truth import truths
 
-from learnrate._selection import race as rules
-from learnrate._selection.race import Race
+from learnrate import suggestions
+from learnrate._selection import policy as rules
+from learnrate._selection.policy import Policy
 from learnrate._trials.untrained import estimated
 from learnrate.curves import LearningCurve
 from learnrate.results import Trial, TrialState
@@ -39,15 +39,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 LOW, HIGH = 1e-7, 10.0  # `select`'s defaults
-DRIFTS, PROBES = (0.2, 0.3, 0.4), (1 / 8, 3 / 16, 1 / 4)
+TILTS, COMPARES = (0.05, 0.1, 0.15), (0.25, 0.3, 0.35)
+RAMP_BLOCK = 8  # a range test looks whether it broke every so many steps
 
 
 class Recordings:
-    """What the race asks of the recordings: losses at the ends of epochs and at a step."""
+    """What the policy asks of the recordings: losses at the ends of epochs and at a step, and range tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, ramps: Path | None) -> None:
         self.tables = {name: Table(grid) for name, grid in design_grids().items()}
         self.evaluation_steps = {name: _evaluation_steps(name) for name in self.tables}
+        self._path = ramps
+        self._ramps: dict[str, list[float]] = (
+            {} if ramps is None else {row["ramp"]: row["losses"] for row in lines(ramps)}
+        )
 
     def untrained(self, task: str, seed: int) -> float:
         """Validation loss before training."""
@@ -62,15 +67,19 @@ class Recordings:
         wanted = [step for step in (*range(per_epoch, last, per_epoch), last) if step <= end]
         return {step: self.tables[task].loss(rate, seed, step) for step in wanted}, diverged
 
-
-def ramp(task: str, seed: int, rates: np.ndarray) -> np.ndarray:
-    """Training losses while the rate rises, up to the first that is not finite: a few steps, trained anew."""
-    trainer, losses = Trainer(BY_NAME[task], seed), []
-    for rate in rates.tolist():
-        losses.append(trainer.update(rate))
-        if not math.isfinite(losses[-1]):
-            break
-    return np.array(losses)
+    def ramp(self, task: str, seed: int, rates: np.ndarray) -> np.ndarray:
+        """Training losses while the rate rises, up to the first that is not finite."""
+        key = f"{task}/{seed}/{len(rates)}/{rates[0]:.3e}-{rates[-1]:.3e}"
+        if key not in self._ramps:
+            trainer, losses = Trainer(BY_NAME[task], seed), []
+            for rate in rates.tolist():
+                losses.append(trainer.update(rate))
+                if not math.isfinite(losses[-1]):
+                    break
+            self._ramps[key] = losses
+            if self._path is not None:
+                append(self._path, {"ramp": key, "losses": losses})
+        return np.array([math.nan if loss is None else loss for loss in self._ramps[key]])
 
 
 def _evaluation_steps(task: str) -> float:
@@ -80,7 +89,7 @@ def _evaluation_steps(task: str) -> float:
 
 
 class ReplayLab:
-    """What `Race` needs of a laboratory, on recordings."""
+    """What `Policy` needs of a laboratory, on recordings."""
 
     metric = "val_loss"
     mode = "min"
@@ -93,9 +102,9 @@ class ReplayLab:
         self._evaluation = recordings.evaluation_steps[task]
         self._run_steps = self.total_steps + self.epochs * self._evaluation
         self.spent = self._evaluation / self._run_steps
-        self.schedule = schedule_of(it)
         self.untrained: dict[str, float] = {}
         self.trials: list[Trial] = []
+        self.warnings: list[str] = []
 
     @property
     def guess(self) -> float:
@@ -128,9 +137,14 @@ class ReplayLab:
 
     def ramp(self, learning_rates: np.ndarray) -> np.ndarray:
         """Training losses of a range test, up to where it broke."""
-        losses = ramp(self.task, self.seed, learning_rates)
-        self.spent += len(losses) / self._run_steps
-        return losses
+        losses = self.recordings.ramp(self.task, self.seed, learning_rates)
+        made = 0
+        while made < len(losses):
+            made = min(made + RAMP_BLOCK, len(losses))
+            if suggestions.broken_at(losses[:made], complete=False) is not None:
+                break
+        self.spent += made / self._run_steps
+        return losses[:made]
 
     def start(self, learning_rate: float, last_step: int, *, stage: str) -> Trial:
         """A new trial up to a step."""
@@ -175,7 +189,7 @@ class ReplayLab:
 
 
 class WholeEpochs(ReplayLab):
-    """What `Race` needs of a laboratory that trains a function or a command: epoch by epoch, its start unknown."""
+    """What `Policy` needs of a laboratory that trains a function or a command: epoch by epoch, its start unknown."""
 
     guess = 1e-3
 
@@ -194,52 +208,62 @@ class WholeEpochs(ReplayLab):
 
 
 class Bench:
-    """Replays the race on every case and tells its regrets."""
+    """Replays the policy on every case and tells its regrets."""
 
-    def __init__(self) -> None:
-        self.recordings = Recordings()
+    def __init__(self, ramps: Path | None) -> None:
+        self.recordings = Recordings(ramps)
         self.truths = truths()
 
     def replay(
-        self, budget: float, *, race: type[Race] = Race, lab: type[ReplayLab] = ReplayLab, seeds: Sequence[int] = SEEDS
+        self,
+        budget: float,
+        *,
+        policy: type[Policy] = Policy,
+        lab: type[ReplayLab] = ReplayLab,
+        can_ramp: bool = True,
+        seeds: Sequence[int] = SEEDS,
     ) -> dict[str, np.ndarray]:
         """Regrets (seeds,) and costs (seeds,) as rows of one array, by task."""
-        return {
-            task: np.array([self._case(lab(self.recordings, task, seed, budget), race) for seed in seeds]).T
-            for task in self.truths
-        }
+        found = {}
+        for task in self.truths:
+            rows = [self._case(lab(self.recordings, task, seed, budget), policy, can_ramp) for seed in seeds]
+            found[task] = np.array(rows).T
+        return found
 
-    def _case(self, lab: ReplayLab, race: type[Race]) -> tuple[float, float]:
-        winner = race(lab, LOW, HIGH, lab.guess, can_ramp=not isinstance(lab, WholeEpochs)).run()
+    def _case(self, lab: ReplayLab, policy: type[Policy], can_ramp: bool) -> tuple[float, float]:
+        winner = policy(lab, LOW, HIGH, lab.guess, can_ramp=can_ramp).run()
         true = self.truths[lab.task]
-        regret = (true.untrained - true.best) / true.scale if winner is None else true.regret_near(winner.learning_rate)
-        return regret, lab.spent
+        if winner is None:
+            return (true.untrained - true.best) / true.scale, lab.spent
+        regret = true.regret_near(winner.learning_rate)
+        return (regret if math.isfinite(regret) else (true.untrained - true.best) / true.scale), lab.spent
 
 
-class RungsByStep(Race):
-    """The race whose rungs lie at shares of the steps."""
+class NothingIsUnstable(Policy):
+    """The policy without its rule that a training worse than none is on its way to break."""
 
-    def _step(self, share: float) -> int:
-        return self.lab.steps(share)
-
-
-class NoLastComparison(Race):
-    """The race that trains what the probes promise, without comparing it with a neighbour."""
-
-    def _compared(self, center: float) -> list[int]:
-        return [self._nearest(center)]
+    def _held(self, x: float) -> bool:
+        return self._trials[x].state is TrialState.COMPLETE
 
 
-class BestProbe(Race):
-    """The race that goes on from the best probe instead of the bottom of the parabola."""
+class ComparesProbedRates(Policy):
+    """The policy that takes the best probe as it is, and looks for no better place between two."""
 
-    def _bottom(self, rung: dict[int, float], apart: float) -> float:  # noqa: ARG002  # the race's own form
-        return min(rung, key=lambda place: (rung[place], place))
+    def _interpolated(self, losses: dict[float, float]) -> dict[float, float]:
+        return {x: loss for x, loss in losses.items() if math.isfinite(loss)}
+
+
+class ProbesUpward(Policy):
+    """The policy without a probe below the range test's suggestion, unless that one is the best."""
+
+    def _bracket(self, rung: list[float], first: Iterable[float], fraction: float, stage: str) -> None:
+        start = next(iter(first))
+        super()._bracket(rung, (start, start + rules.HALF), fraction, stage)
 
 
 @contextmanager
 def constants(**values: float) -> Iterator[None]:
-    """The race's constants, changed for a while."""
+    """The policy's constants, changed for a while."""
     before = {name: getattr(rules, name) for name in values}
     for name, value in values.items():
         setattr(rules, name, value)
@@ -251,20 +275,15 @@ def constants(**values: float) -> Iterator[None]:
 
 
 ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
-    "the race": ({}, {}),
-    "rungs at shares of the steps, not of the summed rate": ({}, {"race": RungsByStep}),
-    "no drift: a short training's best rate is a long one's": ({"DRIFT": 0.0}, {}),
-    "drift 0.2": ({"DRIFT": 0.2}, {}),
-    "drift 0.4": ({"DRIFT": 0.4}, {}),
-    "no bottom of a parabola: the best probe as it is": ({}, {"race": BestProbe}),
-    "the screen stops at the first worse rate": ({"NEAR": 0.0}, {}),
-    "the screen goes on within 0.2 of the way": ({"NEAR": 0.2}, {}),
-    "a screen of 1/16": ({"SCREEN": 1 / 16}, {}),
-    "probes of 1/8": ({"PROBE": 1 / 8}, {}),
-    "probes of 1/4": ({"PROBE": 1 / 4}, {}),
-    "probes for a quarter of what may be lost": ({"PROBES": 0.25}, {}),
-    "two finalists always": ({"THREE": 2.0}, {}),
-    "no last comparison": ({}, {"race": NoLastComparison}),
+    "the method": ({}, {}),
+    "no range test: screen upward from the optimizer's default": ({}, {"can_ramp": False}),
+    "no pull towards the range test's suggestion": ({"PULL": 0.0}, {}),
+    "no tilt to the slower side": ({"TILT": 0.0}, {}),
+    "no probe below the suggestion unless it leads": ({}, {"policy": ProbesUpward}),
+    "no interpolation between probes": ({}, {"policy": ComparesProbedRates}),
+    "no rule against what is worse than untrained": ({}, {"policy": NothingIsUnstable}),
+    "no comparison at 0.3 of the horizon": ({"COMPARE": rules.PROBE}, {}),
+    "a function or a command: whole epochs, no range test": ({}, {"can_ramp": False, "lab": WholeEpochs}),
 }
 
 
@@ -297,61 +316,55 @@ def ablations(bench: Bench, budget: float) -> Iterator[dict[str, Any]]:
 
 
 def left_out(bench: Bench, budget: float) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
-    """Each task's regrets and costs under constants chosen by the other families' mean regret."""
+    """Each task's regrets and costs under constants chosen by the other families' worst plus median regret."""
     tried: dict[tuple[float, float], dict[str, np.ndarray]] = {}
-    for drift, probe in product(DRIFTS, PROBES):
-        with constants(DRIFT=drift, PROBE=probe):
-            tried[drift, probe] = bench.replay(budget)
-        print(row_text(row_of(f"drift {drift}, probes of {probe:.3f}", tried[drift, probe])), flush=True)
+    for tilt, compare in product(TILTS, COMPARES):
+        with constants(TILT=tilt, COMPARE=compare):
+            tried[tilt, compare] = bench.replay(budget)
+        print(row_text(row_of(f"tilt {tilt}, compare at {compare}", tried[tilt, compare])), flush=True)
     chosen = {}
     for task in bench.truths:
         score = {}
         for setting, found in tried.items():
             family = BY_NAME[task].family
             others = np.concatenate([rows[0] for name, rows in found.items() if BY_NAME[name].family != family])
-            score[setting] = others.mean()
+            score[setting] = others.max() + np.median(others)
         chosen[task] = min(score, key=lambda setting: score[setting])
     return {task: tried[setting][task] for task, setting in chosen.items()}, chosen
 
 
+ramps_option = click.option("--ramps", type=click.Path(path_type=Path), help="Keeps range tests, for the next time.")
 budget_option = click.option("--budget", type=float, default=2.0, show_default=True)
 
 
 @click.group()
 def main() -> None:
-    """Replay the race on the recorded trainings of the design half."""
+    """Replay the policy on the recorded trainings of the design half."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
 
 @main.command()
+@ramps_option
 @budget_option
-@click.option("--set", "values", nargs=2, multiple=True, type=(str, float), help="A constant of the race, changed.")
-def run(budget: float, values: tuple[tuple[str, float], ...]) -> None:
+@click.option("--set", "values", nargs=2, multiple=True, type=(str, float), help="A constant of the policy, changed.")
+def run(ramps: Path | None, budget: float, values: tuple[tuple[str, float], ...]) -> None:
     """Replay every case; print each task's regrets."""
     with constants(**dict(values)):
-        found = Bench().replay(budget)
+        found = Bench(ramps).replay(budget)
     for task, (regrets, costs) in found.items():
-        print(f"{task:28} {' '.join(f'{it:7.2%}' for it in regrets)}   cost {np.median(costs):.2f}")
+        print(f"{task:22} {' '.join(f'{it:7.2%}' for it in regrets)}   cost {np.median(costs):.2f}")
     print(row_text(row_of(f"budget {budget}", found)))
 
 
 @main.command()
-def budgets() -> None:
-    """Replay every case at several budgets, in steps and in whole epochs from a start of 1e-3."""
-    bench = Bench()
-    for name, lab in (("steps", ReplayLab), ("whole epochs", WholeEpochs)):
-        for budget in (1.0, 1.3, 2.0, 3.0, 5.0):
-            print(row_text(row_of(f"{name}, budget {budget}", bench.replay(budget, lab=lab))), flush=True)
-
-
-@main.command()
+@ramps_option
 @budget_option
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the rows to this JSON file.")
-def ablate(budget: float, out: Path | None) -> None:
+def ablate(ramps: Path | None, budget: float, out: Path | None) -> None:
     """Replay every case with each part of the method off in turn."""
     rows = []
-    for row in ablations(Bench(), budget):
+    for row in ablations(Bench(ramps), budget):
         rows.append(row)
         print(row_text(row), flush=True)
         if out is not None:
@@ -359,13 +372,14 @@ def ablate(budget: float, out: Path | None) -> None:
 
 
 @main.command("leave-one-out")
+@ramps_option
 @budget_option
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the row to this JSON file.")
-def leave_one_out(budget: float, out: Path | None) -> None:
+def leave_one_out(ramps: Path | None, budget: float, out: Path | None) -> None:
     """Choose the constants without each family in turn, and try them on it."""
-    found, chosen = left_out(Bench(), budget)
-    for task, (drift, probe) in chosen.items():
-        print(f"{task:28} {drift} {probe:.3f}  {' '.join(f'{it:7.2%}' for it in found[task][0])}")
+    found, chosen = left_out(Bench(ramps), budget)
+    for task, (tilt, compare) in chosen.items():
+        print(f"{task:22} {tilt} {compare}  {' '.join(f'{it:7.2%}' for it in found[task][0])}")
     row = row_of("constants chosen without the family", found)
     print(row_text(row))
     if out is not None:
