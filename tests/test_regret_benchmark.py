@@ -18,7 +18,7 @@ pytest.importorskip("mlxtend")
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed with the library
 
-from benchmarks.regret import data, figures, judge, record  # noqa: E402  # needs the path above
+from benchmarks.regret import data, figures, judge, page, record  # noqa: E402  # needs the path above
 from benchmarks.regret.answers import Answer, Measures, append, ask_and_measure, read  # noqa: E402  # likewise
 from benchmarks.regret.grid import (  # noqa: E402  # likewise
     NOT_RECORDED,
@@ -387,6 +387,15 @@ def test_a_tree_that_is_not_clean_is_not_judged(monkeypatch):
     monkeypatch.setattr(judge, "git", lambda *_: " M src/learnrate/_select.py\n")
     with pytest.raises(judge.click.UsageError, match="commit first"):
         judge.begin(("select_2",), "a test")
+
+
+def test_the_tables_of_the_docs_are_those_of_the_ledger_and_say_of_which_commits():
+    assert page.readme_part() in page.README.read_text()
+    written = page.PAGE.read_text()
+    assert all(part in written for part in page.page_parts().values())
+    assert all(entry["figures"] for entry in judge.entries()), "a look that was begun has to be finished"
+    for entry, _ in page.looks().values():
+        assert entry["commit"][:12] in page.README.read_text()
 
 
 def test_a_line_cut_off_is_left_out(tmp_path):

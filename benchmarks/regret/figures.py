@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from benchmarks.regret.answers import Answer, Measures
 
-DRAWS = 1000
+DRAWS = 300
 SURE = (5.0, 95.0)  # percentiles of the bootstrap
 LARGEST_TRIED = 10.0  # by default
 
@@ -26,27 +27,32 @@ class Case:
     answer: Answer
     measures: Measures
 
-    @property
+    @cached_property
     def truth(self) -> Any:
         """What is true of its task."""
         return self.measures.truths[self.answer.task]
 
-    @property
+    @cached_property
     def regret(self) -> float:
         """Its regret."""
         return self.measures.regret(self.answer)
 
-    @property
+    @cached_property
     def family(self) -> tuple[str, ...]:
         """The family of its task."""
         return BY_NAME[self.answer.task].family
 
-    @property
+    @cached_property
+    def beyond_noise(self) -> float:
+        """Its regret less two standard errors of the truth."""
+        return self.measures.beyond_noise(self.answer)
+
+    @cached_property
     def above_best(self) -> float:
         """Loss above the best one, as a share of the best one; NaN where that is not positive."""
         return (self.measures.metric(self.answer) / self.truth.best - 1) if self.truth.best > 0 else np.nan
 
-    @property
+    @cached_property
     def too_fast(self) -> float:
         """Decades that the answer lies above the best rate."""
         rate = self.answer.learning_rate
@@ -75,7 +81,7 @@ REGRET: Mapping[str, Callable[[Sequence[Case]], float]] = {
     "over 2 %": _over(0.02),
     "over 5 %": _over(0.05),
     "worst": lambda cases: float(max(_regrets(cases))),
-    "worst beyond noise": lambda cases: float(max(it.measures.beyond_noise(it.answer) for it in cases)),
+    "worst beyond noise": lambda cases: float(max(it.beyond_noise for it in cases)),
     "loss above the best, median": lambda cases: _nanmedian([it.above_best for it in cases]),
     "decades too fast, mean": lambda cases: _nanmean([it.too_fast for it in cases]),
     "cost, median": lambda cases: float(np.median([it.answer.total_cost for it in cases])),

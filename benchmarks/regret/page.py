@@ -73,11 +73,11 @@ class Row(NamedTuple):
 
 
 def looks() -> dict[str, tuple[dict[str, Any], Figures]]:
-    """Each of our methods by name: the last entry of the ledger that has it, and its figures there."""
+    """Each of our methods by name: the last entry of the ledger that was kept and has it, and its figures there."""
     found: dict[str, tuple[dict[str, Any], Figures]] = {}
     for entry in judge.entries():
-        for method, figures in entry["figures"].items():
-            found[method] = (entry, figures)
+        if "taken_back" not in entry:
+            found |= {method: (entry, figures) for method, figures in entry["figures"].items()}
     return {method: found[method] for method in OURS if method in found}
 
 
@@ -90,9 +90,14 @@ def rows() -> list[Row]:
 
 def commits() -> str:
     """Say which commits the figures of ours are of."""
-    entries = {entry["number"]: entry for entry, _ in looks().values()}
-    told = [f"{entry['date']}, commit {entry['commit'][:12]}, version {entry['version']}" for entry in entries.values()]
-    return f"Measured by the judge: {'; '.join(told)}." if told else "The judge has not been asked yet."
+    entries: dict[int, tuple[dict[str, Any], list[str]]] = {}
+    for method, (entry, _) in looks().items():
+        entries.setdefault(entry["number"], (entry, []))[1].append(OURS[method])
+    told = [
+        f"{', '.join(methods)} at commit {entry['commit'][:12]} on {entry['date']}"
+        for entry, methods in entries.values()
+    ]
+    return f"Ours are as the judge found them: {'; '.join(told)}." if told else "The judge has not been asked yet."
 
 
 def table(columns: Sequence[str], found: Sequence[Row], *, interval: bool) -> str:
@@ -131,8 +136,22 @@ def page_parts() -> dict[str, str]:
     return {
         "judge": commits() + "\n\n" + table(SHOWN, rows(), interval=True),
         "beside": table(BESIDE, [row for row in rows() if row.ours], interval=True),
+        "ledger": ledger(),
         "problems": problems(),
     }
+
+
+def ledger() -> str:
+    """Every look at the judge half, those whose method was not kept among them."""
+    columns = ("median", "mean", "over 2 %", "over 5 %", "worst")
+    lines = [f"| look | commit | method | {' | '.join(columns)} |", f"|---:|---|---|{'---:|' * len(columns)}"]
+    for entry in judge.entries():
+        kept = "" if "taken_back" not in entry else ", taken back"
+        for method, figures in entry["figures"].items():
+            cells = [_cell(name, figures[name], interval=False) for name in columns]
+            head = f"| {entry['number']} | {entry['commit'][:12]}{kept} | {OURS[method]} | "
+            lines.append(f"{head}{' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def problems() -> str:

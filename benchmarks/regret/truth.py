@@ -83,9 +83,10 @@ def truth(grid: TaskGrid) -> Truth:
     complete = np.flatnonzero(np.isfinite(metrics).all(1))
     if not len(complete):
         raise ValueError("no learning rate of this grid has all its seeds recorded; record it first")
-    metric = _mean_of_recorded(metrics)
+    untrained = float(grid.untrained.mean())
+    metric = np.minimum(_mean_of_recorded(metrics), untrained)  # a single seed's own start may be higher
     place = int(complete[np.argmin(metric[complete])])
-    best, untrained = float(metric[place]), float(grid.untrained.mean())
+    best = float(metric[place])
     beside = complete[np.abs(complete - place) <= 1]
     noise = float(np.median(metrics[beside].std(1, ddof=1)))
     way = max(untrained - best, FLOOR * noise)
