@@ -1,7 +1,7 @@
 """Range tests of the same 100 steps: the bare loop, `learnrate`, and other packages as far as they are installed.
 
     python -m benchmarks.speed.range_tests                 # the bare loop, ours, and Keras
-    peers/bin/python -m benchmarks.speed.range_tests       # with benchmarks/regret/requirements-peers.txt installed
+    peers/bin/python -m benchmarks.speed.range_tests       # with benchmarks/regret/requirements-peers*.txt installed
 
 All from 1e-7 to 1e-3, where nothing breaks, so that everyone makes all the steps; on one thread. In Keras the bare loop
 is `fit` with a callback that raises the rate after every batch and keeps the loss, as it is commonly written.
