@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import numpy as np
 from benchmarks.regret import judge
 from benchmarks.regret.figures import shown
-from benchmarks.regret.tasks import DESIGN, JUDGE, TASKS
+from benchmarks.regret.tasks import JUDGE, TASKS
+from benchmarks.regret.truth import truths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,11 +37,13 @@ OURS = {
     "function_3": "`select` of a function, budget 3",
     "range_test": "`range_test`",
 }
-OTHERS = {
+REPLACEMENTS = {
     "prodigy_plus_schedule_free": "prodigy-plus-schedule-free, lr 1 (replaces the optimizer)",
     "prodigy": "Prodigy, lr 1 (replaces the optimizer)",
     "momo": "MoMo, its default (replaces the optimizer)",
     "mechanic": "Mechanic around the optimizer",
+}
+OTHERS = {
     "lr_finder": "torch-lr-finder, steepest",
     "fastai_valley": "fastai, valley",
     "fastai_slide": "fastai, slide",
@@ -81,11 +85,20 @@ def looks() -> dict[str, tuple[dict[str, Any], Figures]]:
     return {method: found[method] for method in OURS if method in found}
 
 
+def ours() -> list[Row]:
+    """Ours, as the judge found them."""
+    return [Row(OURS[method], figures, ours=True) for method, (_, figures) in looks().items()]
+
+
+def others(labels: Mapping[str, str]) -> list[Row]:
+    """Those of others that are labelled."""
+    known: Mapping[str, Figures] = json.loads(PEERS.read_text()) if PEERS.exists() else {}
+    return [Row(label, known[method], ours=False) for method, label in labels.items() if method in known]
+
+
 def rows() -> list[Row]:
-    """Ours, then those of others."""
-    others: Mapping[str, Figures] = json.loads(PEERS.read_text()) if PEERS.exists() else {}
-    mine = [Row(OURS[method], figures, ours=True) for method, (_, figures) in looks().items()]
-    return mine + [Row(label, others[method], ours=False) for method, label in OTHERS.items() if method in others]
+    """Ours, what replaces the optimizer, and the others."""
+    return ours() + others(REPLACEMENTS) + others(OTHERS)
 
 
 def commits() -> str:
@@ -134,8 +147,9 @@ def readme_part() -> str:
 def page_parts() -> dict[str, str]:
     """The parts of docs/benchmarks.md that come from what is committed."""
     return {
-        "judge": commits() + "\n\n" + table(SHOWN, rows(), interval=True),
-        "beside": table(BESIDE, [row for row in rows() if row.ours], interval=True),
+        "judge": commits() + "\n\n" + table(SHOWN, ours() + others(OTHERS), interval=True),
+        "replacements": table(SHOWN, others(REPLACEMENTS), interval=True),
+        "beside": table(BESIDE, ours(), interval=True),
         "ledger": ledger(),
         "problems": problems(),
     }
@@ -155,19 +169,24 @@ def ledger() -> str:
 
 
 def problems() -> str:
-    """Every problem's family, optimizer and length."""
-    lines = ["| problem | half | data | network | loss | schedule | steps |", "|---|---|---|---|---|---|---:|"]
-    design = set(DESIGN_NAMES)
+    """Every problem's family and length, and what is true of those of the design half."""
+    lines = [
+        "| problem | half | schedule | steps | best rate | good between | breaks at | noise |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    known = truths()
     for task in TASKS:
-        half = "design" if task.name in design else "judge"
-        lines.append(
-            f"| {task.description} | {half} | {task.family.data} | {task.family.network} | {task.family.loss}"
-            f" | {task.schedule.replace('_', ' ')} | {task.total_steps:,} |"
-        )
+        head = f"| {task.description} ({task.family.data}, {task.family.network}, {task.family.loss})"
+        told = f"{task.schedule.replace('_', ' ')} | {task.total_steps:,}"
+        if task.name in known:
+            true = known[task.name]
+            low, high = true.window
+            breaks = f"{true.cliff:.1e}" if np.isfinite(true.cliff) else ""
+            truth = f"{true.best_rate:.1e} | {low:.1e} to {high:.1e} | {breaks} | {true.noise / true.scale:.1%}"
+            lines.append(f"{head} | design | {told} | {truth.replace('%', ' %')} |")
+        else:
+            lines.append(f"{head} | judge | {told} | sealed | | | |")
     return "\n".join(lines)
-
-
-DESIGN_NAMES = tuple(task.name for task in DESIGN)
 
 
 def put(path: Path, parts: Mapping[str, str]) -> None:
