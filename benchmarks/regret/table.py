@@ -15,8 +15,8 @@ class Table:
     """Validation losses of one task at any grid rate, seed and step.
 
     Around the best every rate was recorded with every seed. Far from it, where a training is clearly worse or broken,
-    every second rate was, with the first seed: the other seeds are taken for the first, and a rate between two for the
-    mean of both, broken where one of them is.
+    every second rate was, with the first seed: a rate between two is taken for the mean of both, broken where one of
+    them is, and another seed makes the same share of its own way, since its untrained loss is another.
     """
 
     def __init__(self, grid: TaskGrid) -> None:
@@ -30,10 +30,14 @@ class Table:
         self.losses[..., 1:] = grid.own.val_loss
         recorded = grid.own.recorded
         known = np.flatnonzero(recorded[:, 0])
+        best = float(np.nanmin(self.losses[recorded]))
         for rate, seed in zip(*np.nonzero(~recorded), strict=True):
             low, high = known[known <= rate], known[known >= rate]
             beside = [int(it) for it in (*low[-1:], *high[:1])]
-            self.losses[rate, seed, 1:] = grid.own.val_loss[beside, 0].mean(0)
+            first = grid.own.val_loss[beside, 0].mean(0)
+            self.losses[rate, seed, 1:] = best + (first - best) * (self.untrained[seed] - best) / (
+                self.untrained[0] - best
+            )
             self.broke_at[rate, seed] = max(grid.own.diverged_at[beside, 0])
         assert NOT_RECORDED not in self.broke_at
 
