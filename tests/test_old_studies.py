@@ -11,6 +11,7 @@ import pytest
 
 import learnrate
 from _engine_problems import assert_alike, timeless
+from learnrate.errors import StudyMismatchError
 from learnrate.results import TrialState
 from learnrate.study import Study
 
@@ -22,7 +23,7 @@ from make_studies import EVENTS, ask  # noqa: E402  # it stands in the folder ju
 
 @pytest.mark.parametrize("verb", EVENTS)
 @pytest.mark.parametrize("archive", sorted(FIXTURES.glob("studies-*.zip")), ids=lambda path: path.stem)
-def test_a_study_of_an_older_version_is_reported_and_resumed(archive, verb, tmp_path):
+def test_a_study_of_an_older_version_is_reported_and_resumed_where_its_method_is_the_same(archive, verb, tmp_path):
     with zipfile.ZipFile(archive) as file:
         file.extractall(tmp_path)
     with Study.read(tmp_path / verb) as study:
@@ -32,6 +33,10 @@ def test_a_study_of_an_older_version_is_reported_and_resumed(archive, verb, tmp_
     assert any(trial.state is TrialState.RUNNING and len(trial.curve) for trial in before)
     page = learnrate.report(tmp_path / verb, tmp_path / "page.html")
     assert "</html>" in page.read_text()
+    if verb == "select":
+        with pytest.raises(StudyMismatchError, match="begun by another method"):
+            ask(verb, tmp_path / verb)
+        return
     answer = ask(verb, tmp_path / verb)
     assert_alike(json.loads(timeless(answer)), json.loads(timeless(ask(verb, None))))
     with Study.read(tmp_path / verb) as study:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from learnrate import schedules
 from learnrate._select import select
+from learnrate._selection.bound import bound_minimum
 from learnrate._selection.conclusion import best_so_far, faster_points
 from learnrate._sweep import sweep
 from learnrate._trials.laboratory import Laboratory
@@ -72,18 +73,100 @@ def test_the_answer_lies_inside_its_interval_below_the_cliff(answer: Recommendat
     assert answer.interval[0] <= answer.learning_rate <= answer.interval[1]
     assert answer.largest_stable_learning_rate is not None
     assert answer.interval[1] <= answer.largest_stable_learning_rate * 1.001
-    assert QuadraticTrainable().cliff / 2 <= answer.largest_stable_learning_rate <= QuadraticTrainable().cliff * 2
+    assert (
+        QuadraticTrainable().cliff / 10**0.5
+        <= answer.largest_stable_learning_rate
+        <= QuadraticTrainable().cliff * 10**0.5
+    )
 
 
 @pytest.mark.parametrize("curvature", [1.0, 3.0, 10.0])
-def test_short_trainings_beyond_the_best_bracket_where_training_breaks(curvature: float) -> None:
+def test_the_screen_brackets_where_training_breaks(curvature: float) -> None:
     problem = QuadraticTrainable(curvature * np.geomspace(0.01, 1.0, 20))
     answer = select(problem, epochs=20)
-    edge = [trial for trial in answer.trials if trial.stage == "edge"]
-    assert edge
-    assert all(trial.epochs <= 20 / 16 for trial in edge)
     assert answer.largest_stable_learning_rate is not None
-    assert problem.cliff / 2 <= answer.largest_stable_learning_rate <= problem.cliff * 2
+    assert problem.cliff / 10**0.5 <= answer.largest_stable_learning_rate <= problem.cliff * 10**0.5
+
+
+@pytest.mark.parametrize("own", [3e-3, 0.7])
+def test_the_rate_of_the_problem_takes_part_from_the_first_rung(own: float) -> None:
+    answer = select(QuadraticTrainable(learning_rate=own), epochs=20)
+    assert answer.trials[0].learning_rate == pytest.approx(own)
+    apart = np.log10([trial.learning_rate / own for trial in answer.trials if trial.learning_rate < 10]) / 0.25
+    assert apart == pytest.approx(np.round(apart), abs=1e-6)
+
+
+def test_rungs_lie_at_shares_of_the_summed_rate() -> None:
+    schedule = functools.partial(schedules.linear, warmup_fraction=0.5)
+    warm, plain = (select(QuadraticTrainable(), epochs=20, schedule=it) for it in (schedule, constant))
+    assert warm.trials[0].stage == plain.trials[0].stage == "screen"
+    screened = [min(trial.epochs for trial in it.trials if trial.stage == "screen") for it in (warm, plain)]
+    assert screened[0] > 3 * screened[1]
+
+
+class Lagging(QuadraticTrainable):
+    """A quadratic whose validation looks the worse the more it has learned, for its first hundred steps."""
+
+    def evaluate(self) -> dict[str, float]:
+        true, begun = super().evaluate()["val_loss"], 0.5 * float(self.eigenvalues.sum())
+        return {"val_loss": begun + (begun - true) if self._step < 100 else true}
+
+
+def test_where_validation_lags_behind_the_training_loss_says_which_rate_goes_on() -> None:
+    plain, lagging = (select(kind(learning_rate=1e-3), epochs=20) for kind in (QuadraticTrainable, Lagging))
+    assert plain.learning_rate is not None
+    assert lagging.learning_rate is not None
+    assert abs(math.log10(lagging.learning_rate / plain.learning_rate)) <= 0.5 + 1e-9
+
+
+def behind_a_plateau(learning_rate: float, epochs: int) -> Any:
+    """A training whose loss rises by almost nothing before it falls: slow rates look better than faster ones."""
+    for epoch in range(1, epochs + 1):
+        spent = learning_rate * epoch
+        yield {"val_loss": 0.693 + 3e-5 * spent if spent < 1 else 0.693 / spent + (learning_rate / 5) ** 2}
+
+
+def test_from_a_plateau_the_race_goes_on_upward() -> None:
+    answer = select(behind_a_plateau, epochs=20)
+    assert answer.learning_rate is not None
+    assert answer.learning_rate > 0.1
+
+
+def test_from_a_start_that_breaks_everything_the_race_goes_down() -> None:
+    answer = select(QuadraticTrainable(learning_rate=10.0), epochs=20)
+    assert answer.verdict is Verdict.FOUND
+    assert answer.learning_rate is not None
+    assert answer.learning_rate < QuadraticTrainable().cliff
+
+
+relative_rates = st.lists(st.floats(1e-3, 1.0), min_size=1, max_size=30).map(np.array)
+
+
+@given(relative_rates, st.floats(1e-3, 1e3))
+def test_the_bounds_best_rate_is_found_on_a_grid_whatever_the_schedule(rates: Any, scale: float) -> None:
+    def bound(factor: float) -> float:
+        """Of arXiv 2501.18965, with the problem's constants at one, term by term."""
+        steps = factor * rates
+        later = sum(
+            steps[k] / steps[k + 1 :].sum() * (steps[k:] ** 2).sum() / steps[k:].sum() for k in range(len(steps) - 1)
+        )
+        return 1 / (2 * steps.sum()) + (steps**2).sum() / (2 * steps.sum()) + later / 2
+
+    best = bound_minimum(rates)
+    assert bound_minimum(np.append(scale * rates, [0.0, 0.0])) == pytest.approx(best - math.log10(scale), abs=1e-9)
+    assert bound(10**best) <= min(bound(10 ** (best + away)) for away in (-1, -0.1, -0.01, 0.01, 0.1, 1))
+
+
+def test_a_budget_of_one_trains_the_rate_of_the_problem_to_the_end() -> None:
+    answer = select(QuadraticTrainable(learning_rate=0.05), epochs=20, budget=1.0)
+    assert [trial.learning_rate for trial in answer.trials] == [pytest.approx(0.05)]
+    assert answer.trials[0].epochs == 20
+
+
+def test_a_budget_of_one_does_not_train_what_a_few_steps_break() -> None:
+    answer = select(QuadraticTrainable(learning_rate=9.0), epochs=40, budget=1.0)  # the cliff is at 2
+    assert answer.learning_rate is not None
+    assert answer.learning_rate < 2
 
 
 def test_the_fast_side_is_read_only_where_the_winner_was_seen_too() -> None:
@@ -102,19 +185,14 @@ def test_the_fast_side_is_read_only_where_the_winner_was_seen_too() -> None:
 
     winner = trial(0, 1e-3, [(1, 0.5), (2, 0.4), (12, 0.2)])
     beside = trial(1, 1e-2, [(1, 0.6), (1.5, 0.5)])  # a tenth behind at epoch 1, the last that both have
-    edge = [trial(2, 0.05, [(0.75, 0.6)]), trial(3, 0.1, [(0.75, 1.6)])]
+    shorter = [trial(2, 0.05, [(0.75, 0.6)]), trial(3, 0.1, [(0.75, 1.6)])]
     problem = QuadraticTrainable()
     with Laboratory(problem, epochs=12, schedule=constant, metric="val_loss", mode="min", seed=0) as lab:
-        lab.trials = [winner, beside, *edge]
+        lab.trials = [winner, beside, *shorter]
         lab.untrained = {"val_loss": 2.3}
         points = faster_points(lab, winner, {one.number: best_so_far(one, "val_loss", "min") for one in lab.trials})
     assert len(points) == 1
     assert points[0][1] == pytest.approx(0.3)
-
-
-def test_no_training_goes_to_the_edge_where_the_budget_is_spent() -> None:
-    answer = select(QuadraticTrainable(), epochs=20, budget=1.0)
-    assert not [trial for trial in answer.trials if trial.stage == "edge"]
 
 
 @pytest.mark.parametrize("budget", [1.0, 1.3, 2.0, 5.0])
@@ -353,4 +431,8 @@ class Guessing(Judged):
 def test_an_accuracy_by_chance_is_not_taken_for_training_that_holds() -> None:
     answer = select(Guessing(), epochs=6, metric="val_accuracy")
     assert answer.largest_stable_learning_rate is not None
-    assert QuadraticTrainable().cliff / 2 <= answer.largest_stable_learning_rate <= QuadraticTrainable().cliff * 2
+    assert (
+        QuadraticTrainable().cliff / 10**0.5
+        <= answer.largest_stable_learning_rate
+        <= QuadraticTrainable().cliff * 10**0.5
+    )

@@ -1,12 +1,14 @@
-"""Replays `select`'s policy on the recorded trainings of the design half, in seconds, so that ideas are cheap.
+"""Replays `select`'s race on the recorded trainings of the design half, in seconds, so that ideas are cheap.
 
     python -m benchmarks.regret.replay run --budget 2           # every problem of the design half, three seeds
-    python -m benchmarks.regret.replay ablate                   # each part of the method off in turn
+    python -m benchmarks.regret.replay budgets                  # what more budget buys, in steps and in whole epochs
+    python -m benchmarks.regret.replay ablate                   # each rule off in turn, and each constant changed
     python -m benchmarks.regret.replay leave-one-out            # constants chosen without the family they meet
 
 A replay sees the recorded trainings, whose batches come in another order than `select`'s own. Between two marks of a
 recording losses are interpolated, and a learning rate between the grid's is taken for the nearest, at most an eighth of
-a decade away. A range test is trained when it is first asked for, and kept in the file named by --ramps.
+a decade away. The race is begun at the rate that the problem comes with and at seven others around it, a quarter of a
+decade apart, since a user's own may be any.
 """
 
 from __future__ import annotations
@@ -21,16 +23,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import torch
-from benchmarks.regret.answers import append, lines
 from benchmarks.regret.grid import design_grids
+from benchmarks.regret.methods import schedule_of
 from benchmarks.regret.record import SEEDS, Trainer
 from benchmarks.regret.table import Table
 from benchmarks.regret.tasks import BY_NAME
 from benchmarks.regret.truth import truths
 
-from learnrate import suggestions
-from learnrate._selection import policy as rules
-from learnrate._selection.policy import Policy
+from learnrate._selection import race as rules
+from learnrate._selection.race import Race
 from learnrate._trials.untrained import estimated
 from learnrate.curves import LearningCurve
 from learnrate.results import Trial, TrialState
@@ -38,21 +39,22 @@ from learnrate.results import Trial, TrialState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from benchmarks.regret.grid import TaskGrid
+
 LOW, HIGH = 1e-7, 10.0  # `select`'s defaults
-TILTS, COMPARES = (0.05, 0.1, 0.15), (0.25, 0.3, 0.35)
-RAMP_BLOCK = 8  # a range test looks whether it broke every so many steps
+STARTS = 10.0 ** (np.arange(-4, 4) / 4)
+"""By which the rate that a problem comes with is multiplied."""
+DRIFTS, PROBES = (0.5, 0.75, 1.0), (1 / 8, 3 / 16, 1 / 4)
 
 
 class Recordings:
-    """What the policy asks of the recordings: losses at the ends of epochs and at a step, and range tests."""
+    """What the race asks of the recordings: losses at the ends of epochs and at a step."""
 
-    def __init__(self, ramps: Path | None) -> None:
-        self.tables = {name: Table(grid) for name, grid in design_grids().items()}
+    def __init__(self) -> None:
+        grids = design_grids()
+        self.tables = {name: Table(grid) for name, grid in grids.items()}
+        self.training = {name: training_losses(grid) for name, grid in grids.items()}
         self.evaluation_steps = {name: _evaluation_steps(name) for name in self.tables}
-        self._path = ramps
-        self._ramps: dict[str, list[float]] = (
-            {} if ramps is None else {row["ramp"]: row["losses"] for row in lines(ramps)}
-        )
 
     def untrained(self, task: str, seed: int) -> float:
         """Validation loss before training."""
@@ -67,19 +69,33 @@ class Recordings:
         wanted = [step for step in (*range(per_epoch, last, per_epoch), last) if step <= end]
         return {step: self.tables[task].loss(rate, seed, step) for step in wanted}, diverged
 
-    def ramp(self, task: str, seed: int, rates: np.ndarray) -> np.ndarray:
-        """Training losses while the rate rises, up to the first that is not finite."""
-        key = f"{task}/{seed}/{len(rates)}/{rates[0]:.3e}-{rates[-1]:.3e}"
-        if key not in self._ramps:
-            trainer, losses = Trainer(BY_NAME[task], seed), []
-            for rate in rates.tolist():
-                losses.append(trainer.update(rate))
-                if not math.isfinite(losses[-1]):
-                    break
-            self._ramps[key] = losses
-            if self._path is not None:
-                append(self._path, {"ramp": key, "losses": losses})
-        return np.array([math.nan if loss is None else loss for loss in self._ramps[key]])
+    def training_losses(self, task: str, rate: float, seed: int, steps: Sequence[int]) -> np.ndarray:
+        """The mean training loss since the step before, or over the last mark where that is nearer."""
+        marks = self.tables[task].steps
+        sums = self.training[task][self.tables[task].place(rate), seed]
+        first = np.minimum(np.concatenate([[0], steps[:-1]]), np.maximum(np.asarray(steps) - marks[1], 0))
+        return (np.interp(steps, marks, sums) - np.interp(first, marks, sums)) / (steps - first)
+
+
+def training_losses(grid: TaskGrid) -> np.ndarray:
+    """The summed training loss (rates, seeds, 1 + marks) up to each mark; where it was not recorded, as in `Table`."""
+    recorded, losses = grid.own.recorded, grid.own.train_loss.astype(float)
+    known = np.flatnonzero(recorded[:, 0])
+    for rate, seed in zip(*np.nonzero(~recorded), strict=True):
+        beside = [int(it) for it in (*known[known <= rate][-1:], *known[known >= rate][:1])]
+        losses[rate, seed] = losses[beside, 0].mean(0)
+    sums = np.cumsum(losses * np.diff(grid.steps, prepend=0), axis=-1)
+    return np.concatenate([np.zeros((*sums.shape[:2], 1)), sums], axis=-1)
+
+
+def ramp(task: str, seed: int, rates: np.ndarray) -> np.ndarray:
+    """Training losses while the rate rises, up to the first that is not finite: a few steps, trained anew."""
+    trainer, losses = Trainer(BY_NAME[task], seed), []
+    for rate in rates.tolist():
+        losses.append(trainer.update(rate))
+        if not math.isfinite(losses[-1]):
+            break
+    return np.array(losses)
 
 
 def _evaluation_steps(task: str) -> float:
@@ -89,27 +105,26 @@ def _evaluation_steps(task: str) -> float:
 
 
 class ReplayLab:
-    """What `Policy` needs of a laboratory, on recordings."""
+    """What `Race` needs of a laboratory, on recordings."""
 
     metric = "val_loss"
     mode = "min"
 
-    def __init__(self, recordings: Recordings, task: str, seed: int, budget: float) -> None:
+    estimates_untrained = False
+
+    def __init__(self, recordings: Recordings, task: str, seed: int, budget: float, start: float) -> None:
         it = BY_NAME[task]
+        rates = recordings.tables[task].learning_rates
+        self.start_rate = float(np.clip(it.default_learning_rate * start, rates[0], rates[-1]))
         self.recordings = recordings
         self.task, self.seed, self.budget = task, seed, budget
         self.epochs, self.total_steps, self._per_epoch = it.epochs, it.total_steps, it.steps_per_epoch
         self._evaluation = recordings.evaluation_steps[task]
         self._run_steps = self.total_steps + self.epochs * self._evaluation
         self.spent = self._evaluation / self._run_steps
-        self.untrained: dict[str, float] = {}
+        self.schedule = schedule_of(it)
+        self.untrained = {"val_loss": recordings.untrained(task, seed)}
         self.trials: list[Trial] = []
-        self.warnings: list[str] = []
-
-    @property
-    def guess(self) -> float:
-        """The learning rate that the problem comes with."""
-        return BY_NAME[self.task].default_learning_rate
 
     @property
     def untrained_value(self) -> float | None:
@@ -137,14 +152,9 @@ class ReplayLab:
 
     def ramp(self, learning_rates: np.ndarray) -> np.ndarray:
         """Training losses of a range test, up to where it broke."""
-        losses = self.recordings.ramp(self.task, self.seed, learning_rates)
-        made = 0
-        while made < len(losses):
-            made = min(made + RAMP_BLOCK, len(losses))
-            if suggestions.broken_at(losses[:made], complete=False) is not None:
-                break
-        self.spent += made / self._run_steps
-        return losses[:made]
+        losses = ramp(self.task, self.seed, learning_rates)
+        self.spent += len(losses) / self._run_steps
+        return losses
 
     def start(self, learning_rate: float, last_step: int, *, stage: str) -> Trial:
         """A new trial up to a step."""
@@ -167,11 +177,14 @@ class ReplayLab:
         self.spent += self.training_cost(first, end)
         steps = sorted(rows)
         values = np.array([rows[step] for step in steps], dtype=float)
+        training = self.recordings.training_losses(self.task, rate, self.seed, steps) if steps else np.array([])
         trial = Trial(
             number=number,
             hyperparameters={"learning_rate": rate},
             state=TrialState.COMPLETE if diverged is None else TrialState.DIVERGED,
-            curve=LearningCurve(epochs=np.array(steps) / self._per_epoch, metrics={"val_loss": values}),
+            curve=LearningCurve(
+                epochs=np.array(steps) / self._per_epoch, metrics={"val_loss": values, "loss": training}
+            ),
             value=float(np.nanmin(values)) if np.isfinite(values).any() else None,
             seed=self.seed,
             seconds=0.0,
@@ -189,13 +202,14 @@ class ReplayLab:
 
 
 class WholeEpochs(ReplayLab):
-    """What `Policy` needs of a laboratory that trains a function or a command: epoch by epoch, its start unknown."""
+    """What `Race` needs of a laboratory that trains a function or a command: epoch by epoch, its start unknown."""
 
-    guess = 1e-3
+    estimates_untrained = True
 
-    def __init__(self, recordings: Recordings, task: str, seed: int, budget: float) -> None:
-        super().__init__(recordings, task, seed, budget)
+    def __init__(self, recordings: Recordings, task: str, seed: int, budget: float, start: float) -> None:
+        super().__init__(recordings, task, seed, budget, start)
         self.spent = 0.0
+        self.untrained = {}
 
     @property
     def untrained_value(self) -> float | None:
@@ -208,62 +222,75 @@ class WholeEpochs(ReplayLab):
 
 
 class Bench:
-    """Replays the policy on every case and tells its regrets."""
+    """Replays the race on every case and tells its regrets."""
 
-    def __init__(self, ramps: Path | None) -> None:
-        self.recordings = Recordings(ramps)
+    def __init__(self) -> None:
+        self.recordings = Recordings()
         self.truths = truths()
 
     def replay(
         self,
         budget: float,
         *,
-        policy: type[Policy] = Policy,
+        race: type[Race] = Race,
         lab: type[ReplayLab] = ReplayLab,
-        can_ramp: bool = True,
-        seeds: Sequence[int] = SEEDS,
+        starts: Sequence[float] | np.ndarray = STARTS,
+        tasks: Iterable[str] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Regrets (seeds,) and costs (seeds,) as rows of one array, by task."""
-        found = {}
-        for task in self.truths:
-            rows = [self._case(lab(self.recordings, task, seed, budget), policy, can_ramp) for seed in seeds]
-            found[task] = np.array(rows).T
-        return found
+        """Regrets (starts × seeds,) and costs (starts × seeds,) as rows of one array, by task."""
+        return {
+            task: np.array(
+                [self._case(lab(self.recordings, task, seed, budget, it), race) for it in starts for seed in SEEDS]
+            ).T
+            for task in (self.truths if tasks is None else tasks)
+        }
 
-    def _case(self, lab: ReplayLab, policy: type[Policy], can_ramp: bool) -> tuple[float, float]:
-        winner = policy(lab, LOW, HIGH, lab.guess, can_ramp=can_ramp).run()
+    def _case(self, lab: ReplayLab, race: type[Race]) -> tuple[float, float]:
+        winner = race(lab, LOW, HIGH, lab.start_rate, can_ramp=not isinstance(lab, WholeEpochs)).run()
         true = self.truths[lab.task]
-        if winner is None:
-            return (true.untrained - true.best) / true.scale, lab.spent
-        regret = true.regret_near(winner.learning_rate)
-        return (regret if math.isfinite(regret) else (true.untrained - true.best) / true.scale), lab.spent
+        regret = (true.untrained - true.best) / true.scale if winner is None else true.regret_near(winner.learning_rate)
+        return regret, lab.spent
 
 
-class NothingIsUnstable(Policy):
-    """The policy without its rule that a training worse than none is on its way to break."""
+class RungsByStep(Race):
+    """The race whose rungs lie at shares of the steps."""
 
-    def _held(self, x: float) -> bool:
-        return self._trials[x].state is TrialState.COMPLETE
-
-
-class ComparesProbedRates(Policy):
-    """The policy that takes the best probe as it is, and looks for no better place between two."""
-
-    def _interpolated(self, losses: dict[float, float]) -> dict[float, float]:
-        return {x: loss for x, loss in losses.items() if math.isfinite(loss)}
+    def _step(self, share: float) -> int:
+        return self.lab.steps(share)
 
 
-class ProbesUpward(Policy):
-    """The policy without a probe below the range test's suggestion, unless that one is the best."""
+class NoLastComparison(Race):
+    """The race that trains what the probes promise, without comparing it with a neighbour."""
 
-    def _bracket(self, rung: list[float], first: Iterable[float], fraction: float, stage: str) -> None:
-        start = next(iter(first))
-        super()._bracket(rung, (start, start + rules.HALF), fraction, stage)
+    def _compared(self, center: float) -> list[int]:
+        return [self._nearest(center)]
+
+
+class BestProbe(Race):
+    """The race that goes on from the best probe instead of the bottom of the parabola."""
+
+    def _bottom(self, rung: dict[int, float]) -> float:
+        return min(rung, key=lambda place: (rung[place], place))
+
+
+class ValidationAlone(Race):
+    """The race that goes by validation even where it lags behind the training."""
+
+    @property
+    def _validation_lags(self) -> bool:
+        return False
+
+
+class OneDrift(Race):
+    """The race whose drift follows the summed rate to a power, whatever the schedule."""
+
+    def _drift(self, step: int) -> float:
+        return 0.3 * math.log10(1 / self._spent_rate[step - 1]) / rules.QUARTER
 
 
 @contextmanager
 def constants(**values: float) -> Iterator[None]:
-    """The policy's constants, changed for a while."""
+    """The race's constants, changed for a while."""
     before = {name: getattr(rules, name) for name in values}
     for name, value in values.items():
         setattr(rules, name, value)
@@ -275,15 +302,23 @@ def constants(**values: float) -> Iterator[None]:
 
 
 ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
-    "the method": ({}, {}),
-    "no range test: screen upward from the optimizer's default": ({}, {"can_ramp": False}),
-    "no pull towards the range test's suggestion": ({"PULL": 0.0}, {}),
-    "no tilt to the slower side": ({"TILT": 0.0}, {}),
-    "no probe below the suggestion unless it leads": ({}, {"policy": ProbesUpward}),
-    "no interpolation between probes": ({}, {"policy": ComparesProbedRates}),
-    "no rule against what is worse than untrained": ({}, {"policy": NothingIsUnstable}),
-    "no comparison at 0.3 of the horizon": ({"COMPARE": rules.PROBE}, {}),
-    "a function or a command: whole epochs, no range test": ({}, {"can_ramp": False, "lab": WholeEpochs}),
+    "the race": ({}, {}),
+    "rungs at shares of the steps, not of the summed rate": ({}, {"race": RungsByStep}),
+    "no drift: a short training's best rate is a long one's": ({"DRIFT": 0.0}, {}),
+    "half of the bound's drift": ({"DRIFT": 0.5}, {}),
+    "all of the bound's drift": ({"DRIFT": 1.0}, {}),
+    "one drift for every schedule": ({}, {"race": OneDrift}),
+    "validation decides even where it lags": ({}, {"race": ValidationAlone}),
+    "no bottom of a parabola: the best probe as it is": ({}, {"race": BestProbe}),
+    "the screen stops at the first worse rate": ({"NEAR": 0.0, "MOVED": 0.0}, {}),
+    "what has not moved is a bracket too": ({"MOVED": 0.0}, {}),
+    "near is 0.2 of the way": ({"NEAR": 0.2}, {}),
+    "a screen of 1/16": ({"SCREEN": 1 / 16}, {}),
+    "probes of 1/8": ({"PROBE": 1 / 8}, {}),
+    "probes of 1/4": ({"PROBE": 1 / 4}, {}),
+    "probes for a quarter of what may be lost": ({"PROBES": 0.25}, {}),
+    "two finalists always": ({"THREE": 2.0}, {}),
+    "no last comparison": ({}, {"race": NoLastComparison}),
 }
 
 
@@ -316,55 +351,61 @@ def ablations(bench: Bench, budget: float) -> Iterator[dict[str, Any]]:
 
 
 def left_out(bench: Bench, budget: float) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
-    """Each task's regrets and costs under constants chosen by the other families' worst plus median regret."""
+    """Each task's regrets and costs under constants chosen by the other families' mean regret."""
     tried: dict[tuple[float, float], dict[str, np.ndarray]] = {}
-    for tilt, compare in product(TILTS, COMPARES):
-        with constants(TILT=tilt, COMPARE=compare):
-            tried[tilt, compare] = bench.replay(budget)
-        print(row_text(row_of(f"tilt {tilt}, compare at {compare}", tried[tilt, compare])), flush=True)
+    for drift, probe in product(DRIFTS, PROBES):
+        with constants(DRIFT=drift, PROBE=probe):
+            tried[drift, probe] = bench.replay(budget)
+        print(row_text(row_of(f"drift {drift}, probes of {probe:.3f}", tried[drift, probe])), flush=True)
     chosen = {}
     for task in bench.truths:
         score = {}
         for setting, found in tried.items():
             family = BY_NAME[task].family
             others = np.concatenate([rows[0] for name, rows in found.items() if BY_NAME[name].family != family])
-            score[setting] = others.max() + np.median(others)
+            score[setting] = others.mean()
         chosen[task] = min(score, key=lambda setting: score[setting])
     return {task: tried[setting][task] for task, setting in chosen.items()}, chosen
 
 
-ramps_option = click.option("--ramps", type=click.Path(path_type=Path), help="Keeps range tests, for the next time.")
 budget_option = click.option("--budget", type=float, default=2.0, show_default=True)
 
 
 @click.group()
 def main() -> None:
-    """Replay the policy on the recorded trainings of the design half."""
+    """Replay the race on the recorded trainings of the design half."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
 
 @main.command()
-@ramps_option
 @budget_option
-@click.option("--set", "values", nargs=2, multiple=True, type=(str, float), help="A constant of the policy, changed.")
-def run(ramps: Path | None, budget: float, values: tuple[tuple[str, float], ...]) -> None:
+@click.option("--set", "values", nargs=2, multiple=True, type=(str, float), help="A constant of the race, changed.")
+def run(budget: float, values: tuple[tuple[str, float], ...]) -> None:
     """Replay every case; print each task's regrets."""
     with constants(**dict(values)):
-        found = Bench(ramps).replay(budget)
+        found = Bench().replay(budget)
     for task, (regrets, costs) in found.items():
-        print(f"{task:22} {' '.join(f'{it:7.2%}' for it in regrets)}   cost {np.median(costs):.2f}")
+        print(f"{task:28} {' '.join(f'{it:7.2%}' for it in regrets)}   cost {np.median(costs):.2f}")
     print(row_text(row_of(f"budget {budget}", found)))
 
 
 @main.command()
-@ramps_option
+def budgets() -> None:
+    """Replay every case at several budgets, in steps and in whole epochs from a start of 1e-3."""
+    bench = Bench()
+    for name, lab in (("steps", ReplayLab), ("whole epochs", WholeEpochs)):
+        for budget in (1.0, 1.3, 2.0, 3.0, 5.0):
+            print(row_text(row_of(f"{name}, budget {budget}", bench.replay(budget, lab=lab))), flush=True)
+
+
+@main.command()
 @budget_option
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the rows to this JSON file.")
-def ablate(ramps: Path | None, budget: float, out: Path | None) -> None:
+def ablate(budget: float, out: Path | None) -> None:
     """Replay every case with each part of the method off in turn."""
     rows = []
-    for row in ablations(Bench(ramps), budget):
+    for row in ablations(Bench(), budget):
         rows.append(row)
         print(row_text(row), flush=True)
         if out is not None:
@@ -372,14 +413,13 @@ def ablate(ramps: Path | None, budget: float, out: Path | None) -> None:
 
 
 @main.command("leave-one-out")
-@ramps_option
 @budget_option
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the row to this JSON file.")
-def leave_one_out(ramps: Path | None, budget: float, out: Path | None) -> None:
+def leave_one_out(budget: float, out: Path | None) -> None:
     """Choose the constants without each family in turn, and try them on it."""
-    found, chosen = left_out(Bench(ramps), budget)
-    for task, (tilt, compare) in chosen.items():
-        print(f"{task:22} {tilt} {compare}  {' '.join(f'{it:7.2%}' for it in found[task][0])}")
+    found, chosen = left_out(Bench(), budget)
+    for task, (drift, probe) in chosen.items():
+        print(f"{task:28} {drift} {probe:.3f}  {' '.join(f'{it:7.2%}' for it in found[task][0])}")
     row = row_of("constants chosen without the family", found)
     print(row_text(row))
     if out is not None:

@@ -1,4 +1,4 @@
-"""Find the learning rate to use, by training: climb, probe, compare, confirm."""
+"""Find the learning rate to use, by training: a race from decades down to quarter decades."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from learnrate import _checks
 from learnrate._selection.conclusion import conclude
-from learnrate._selection.policy import NUM_PROBES, Policy
+from learnrate._selection.race import Race
 from learnrate._selection.schedules_compared import select_among
 from learnrate._selection.whole_runs import WholeRuns
 from learnrate._trials.laboratory import Laboratory, open_study
@@ -46,19 +46,19 @@ def select(
 ) -> Recommendation:
     """Find the learning rate to use, say how sure that is, and what it costs to use another.
 
-    A range test of at most 100 steps says where to look. Trainings half a decade to either side are begun and left
-    at an eighth of the horizon; from their losses, from where the range test points and from what a short training
-    flatters a fast rate by, it follows which two rates a quarter of a decade apart go on to 0.3; the better one goes
-    on to the end. Each is the beginning of a full training on the schedule asked for, from the same weights over the
-    same batches, so that small differences count and nothing is trained twice. What is left of the budget goes into
-    full trainings of the winner's neighbours, and into trainings of a sixteenth beyond them, which say where training
-    breaks. The problem is left as it was found; `problem.restore(answer.best)`
-    loads the winner's weights.
+    A race: rates a decade apart, the problem's own among them, are trained until a thirty-second of the schedule's
+    summed rate is spent, until the best has worse ones on both sides; rates half a decade apart around the best of
+    these then, until three sixteenths are; and two or three a quarter of a decade apart as far as the
+    budget takes them. The best of these goes on to the end. Each is the beginning of a full training on the schedule
+    asked for, from the same weights over the same batches, so that small differences count and nothing is trained
+    twice. A short training prefers another rate than a long one, which decides what is trained next, never what is
+    recommended: that has reached the best value of all that was trained. The problem is left as it was found;
+    `problem.restore(answer.best)` loads the winner's weights.
 
-    A function or a command is trained in the same way, without the range test: a generator is held while another
-    trains. Where a training comes in one piece, each is begun anew and paid in full: short ones search and a full
-    one confirms if it can be had for fewer epochs; otherwise a budget of N affords N trainings, a decade apart until
-    the best has worse ones on both sides, then closer; 6 are usually enough, and the answer says where they are not.
+    A function or a command runs the same race in whole epochs: a generator is held while another trains. Where a
+    training comes in one piece, each is begun anew and paid in full: short ones search and a full one confirms if it
+    can be had for fewer epochs; otherwise a budget of N affords N trainings, a decade apart until the best has worse
+    ones on both sides, then closer; 6 are usually enough, and the answer says where they are not.
 
     Args:
         problem: What to train: a `Trainable`, a generator function that yields its metrics each epoch, or a function
@@ -127,7 +127,7 @@ def select(
     vectorized = checked_vectorized(vectorized)
     started = time.perf_counter()
     with (
-        open_study(study, verb="select", settings=settings, problem=problem) as record,
+        open_study(study, verb="select", settings=settings, problem=problem, method="race") as record,
         Laboratory(
             problem,
             epochs=epochs,
@@ -139,7 +139,7 @@ def select(
             study=record,
             engine=engine,
             vectorized=vectorized,
-            num_copies=NUM_PROBES,
+            num_copies=3,
             on_event=on_event,
         ) as lab,
     ):
@@ -149,9 +149,9 @@ def select(
         else:
             can_ramp = not getattr(problem, "constant_rate_only", False)
             lab.estimates_untrained = not can_ramp  # a function's model cannot be evaluated before it trains
-            policy = Policy(lab, low, high, getattr(problem, "learning_rate", None) or 1e-3, can_ramp=can_ramp)
-            winner = policy.run()
-            answer = conclude(lab, policy, winner, settings, time.perf_counter() - started)
+            race = Race(lab, low, high, getattr(problem, "learning_rate", None) or 1e-3, can_ramp=can_ramp)
+            winner = race.run()
+            answer = conclude(lab, race, winner, settings, time.perf_counter() - started)
             if lab.estimates_untrained:
                 answer = msgspec.structs.replace(answer, untrained=None)
         if record is not None:

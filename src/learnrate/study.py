@@ -334,6 +334,11 @@ class Study:
 
     def _require_same(self, asked: dict[str, Any]) -> None:
         known = {"verb": self.verb, "settings": self.settings, "identity": self.identity}
+        if self.verb == asked["verb"] and self.identity.get("method") != asked["identity"].get("method"):
+            raise StudyMismatchError(
+                f"the study in {self.folder} was begun by another method than this version's: it can be looked at and "
+                f"reported, not gone on with; name another folder to begin a new study"
+            )
         differences = list(_differences(known, asked))
         if differences:
             raise StudyMismatchError(

@@ -8,37 +8,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learnrate._numbers import short
-from learnrate._selection.policy import DRIFT, EDGE, QUARTER
+from learnrate._selection.race import QUARTER
 from learnrate.response import GOOD, Bowl, fit_bowl
 from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
 from learnrate.schedules import as_values, describe
 
 if TYPE_CHECKING:
-    from learnrate._selection.policy import Policy
+    from learnrate._selection.race import Race
     from learnrate._trials.laboratory import Laboratory
     from learnrate.curves import Array, Mode
 
 SLOWER = (1 / 3, 1 / 10)
+DRIFT = 0.3
+"""The best rate falls as the horizon to this power: a longer training can take the time that a smaller rate needs."""
 SLOWNESS = 0.6
 """A tenth of the rate does what the rate does in 10^-0.6 of the time: it makes up with less noise. On the benchmark's
 small tasks 0.5 is right most often; on handwritten digits a tenth needed six times as many epochs, which is 0.8."""
 
 
 def conclude(
-    lab: Laboratory, policy: Policy, winner: Trial | None, settings: dict[str, Any], seconds: float
+    lab: Laboratory, race: Race, winner: Trial | None, settings: dict[str, Any], seconds: float
 ) -> Recommendation:
     """Say what the trials show."""
     sign = 1 if lab.mode == "min" else -1
     winner = improved(lab, winner)
-    bowl = None if winner is None else fit_response(lab, policy, winner)
+    bowl = None if winner is None else fit_response(lab, race, winner)
     best = None if winner is None else winner.curve.best(lab.metric, lab.mode)
     good = None if bowl is None else bowl.good()
     weights = None if winner is None else lab.best_weights(winner)  # before the warnings are read: it may add one
     return Recommendation(
         learning_rate=None if winner is None else winner.learning_rate,
-        interval=None
-        if good is None
-        else (float(10 ** max(good[0], policy.low)), float(10 ** min(good[1], policy.high))),
+        interval=None if good is None else (float(10 ** max(good[0], race.low)), float(10 ** min(good[1], race.high))),
         largest_stable_learning_rate=None if bowl is None or math.isinf(bowl.cliff) else float(10**bowl.cliff),
         epochs=None if best is None else best.epoch,
         horizon=lab.epochs,
@@ -48,13 +48,13 @@ def conclude(
         mode=lab.mode,
         cost=lab.spent,
         budget=float(lab.budget or lab.spent),
-        verdict=verdict_of(lab, policy, winner, bowl),
+        verdict=verdict_of(lab, race, winner, bowl),
         slower_costs=[]
         if winner is None or bowl is None
         else [cost_of(bowl, winner.learning_rate * part, lab, winner) for part in SLOWER],
         yours=None if winner is None or bowl is None else _yours(bowl, lab, winner),
         trials=[lab.diagnosed(trial) for trial in lab.trials],
-        range_test=_range_test(lab, policy),
+        range_test=_range_test(lab, race),
         response=None if bowl is None else _drawn(bowl, sign),
         schedule=describe(lab.schedule),
         seed=lab.seed,
@@ -67,7 +67,7 @@ def conclude(
     )
 
 
-def fit_response(lab: Laboratory, policy: Policy, winner: Trial) -> Bowl:
+def fit_response(lab: Laboratory, race: Race, winner: Trial) -> Bowl:
     """Fit the bowl of full-length trainings from the winner's curve and from the trainings that went less far.
 
     On the slow side progress depends on the sum of the learning rates, to a power, so what a rate has reached when
@@ -81,23 +81,24 @@ def fit_response(lab: Laboratory, policy: Policy, winner: Trial) -> Bowl:
     points = [(center, float(losses[winner.number][-1])), *_slower_points(lab, winner, losses[winner.number])]
     points += faster_points(lab, winner, losses)
     untrained = None if lab.untrained_value is None else sign * lab.untrained_value
-    return fit_bowl(points, bottom=center, untrained=untrained, cliff=policy.cliff, noise=noise_of(lab, winner))
+    return fit_bowl(points, bottom=center, untrained=untrained, cliff=race.cliff, noise=noise_of(lab, winner))
 
 
 def _cut_short(lab: Laboratory, winner: Trial | None) -> list[str]:
     if winner is None or winner.epochs > lab.epochs - 1e-9:
         return []
+    trained = f"{short(winner.epochs)} of {lab.epochs} epochs"
+    if any(trial.epochs > winner.epochs for trial in lab.trials):
+        return [f"this learning rate was trained for {trained} and had reached more by then than any other in the end"]
     return [
-        f"the budget ended before this learning rate was trained at full length: its value is that of "
-        f"{short(winner.epochs)} of {lab.epochs} epochs, and may still improve"
+        f"the budget ended before this learning rate was trained at full length: its value is that of {trained}, and "
+        f"may still improve"
     ]
 
 
 def _nothing_faster(lab: Laboratory, winner: Trial | None) -> list[str]:
     """Say where the interval ends on its fast side for want of evidence alone."""
-    if winner is None or any(
-        trial.learning_rate > winner.learning_rate and trial.stage != EDGE for trial in lab.trials
-    ):
+    if winner is None or any(trial.learning_rate > winner.learning_rate for trial in lab.trials):
         return []
     return [
         "no faster learning rate was trained beside this one: how far the good range goes up is not known, and the "
@@ -180,8 +181,8 @@ def cost_of(bowl: Bowl, learning_rate: float, lab: Laboratory, winner: Trial) ->
     )
 
 
-def _range_test(lab: Laboratory, policy: Policy) -> RangeTest | None:
-    climb, seen = policy.climb, policy.seen
+def _range_test(lab: Laboratory, race: Race) -> RangeTest | None:
+    climb, seen = race.climb, race.seen
     if climb is None or seen is None:
         return None
     return RangeTest(
@@ -206,7 +207,7 @@ def _yours(bowl: Bowl, lab: Laboratory, winner: Trial) -> SlowerCost | None:
     return None if rate is None or math.isclose(rate, winner.learning_rate) else cost_of(bowl, float(rate), lab, winner)
 
 
-def verdict_of(lab: Laboratory, policy: Policy, winner: Trial | None, bowl: Bowl | None) -> Verdict:
+def verdict_of(lab: Laboratory, race: Race, winner: Trial | None, bowl: Bowl | None) -> Verdict:
     """Say whether the answer has worse learning rates on both sides, and if not, why."""
     if winner is None or bowl is None:
         finished = [_log_rate(trial) for trial in lab.trials if trial.state is TrialState.COMPLETE]
@@ -214,11 +215,11 @@ def verdict_of(lab: Laboratory, policy: Policy, winner: Trial | None, bowl: Bowl
         lowest = min((_log_rate(trial) for trial in lab.trials), default=math.inf)
         if not finished or (diverged and min(diverged) < max(finished)):  # it is not the rate that breaks it
             return Verdict.ALL_DIVERGED
-        return Verdict.TOO_NARROW_LEFT if lowest - policy.low < QUARTER else Verdict.FLAT
+        return Verdict.TOO_NARROW_LEFT if lowest - race.low < QUARTER else Verdict.FLAT
     x = _log_rate(winner)
-    if x - policy.low < QUARTER:
+    if x - race.low < QUARTER:
         return Verdict.TOO_NARROW_LEFT
-    if policy.high - x < QUARTER and math.isinf(bowl.cliff):
+    if race.high - x < QUARTER and math.isinf(bowl.cliff):
         return Verdict.TOO_NARROW_RIGHT
     if lab.untrained_value is not None and bowl.scale <= bowl.noise:
         return Verdict.FLAT

@@ -14,18 +14,20 @@ import msgspec
 import numpy as np
 
 from learnrate._numbers import rate
-from learnrate._selection.conclusion import conclude, cost_of
-from learnrate._selection.policy import DRIFT, HALF, PROBE, QUARTER
+from learnrate._selection.conclusion import DRIFT, conclude, cost_of
+from learnrate._selection.race import HALF, QUARTER
 from learnrate.response import Bowl, fit_bowl
 from learnrate.results import Response, TrialState, Verdict
 
 if TYPE_CHECKING:
-    from learnrate._selection.policy import Policy
+    from learnrate._selection.race import Race
     from learnrate._trials.laboratory import Laboratory
     from learnrate.curves import Array
     from learnrate.results import Recommendation, Trial
 
 DECADE = 1.0
+SHORT = 1 / 8
+"""Of the horizon: a short training that searches."""
 FEWEST_SHORT = 3
 """Short trainings that are worth having: the fewest that can have a worse one on both sides of the best."""
 ENOUGH = 6
@@ -55,7 +57,7 @@ class WholeRuns:
         self.high = math.log10(high)
         self._start = self._on_grid(math.log10(guess))
         self._trials: dict[tuple[int, float], Trial] = {}
-        short = min(max(lab.steps(PROBE), getattr(lab.problem, "telling_epochs", 1)), lab.total_steps)
+        short = min(max(lab.steps(SHORT), getattr(lab.problem, "telling_epochs", 1)), lab.total_steps)
         spare = (self._left(0.0) - lab.training_cost(0, lab.total_steps)) / lab.training_cost(0, short)
         takes_epochs = bool(getattr(lab.problem, "takes_epochs", False))
         self._short = short if takes_epochs and spare >= FEWEST_SHORT else lab.total_steps
@@ -82,7 +84,7 @@ class WholeRuns:
         """Train until the budget is spent, and say what the trials show."""
         winner = self._run()
         bracketed = winner is not None and self._warned_if_open(winner)
-        answer = conclude(self.lab, cast("Policy", self), winner, settings, time.perf_counter() - started)
+        answer = conclude(self.lab, cast("Race", self), winner, settings, time.perf_counter() - started)
         if winner is None or answer.learning_rate is None:
             return answer
         bowl = self._bowl(winner)

@@ -476,13 +476,18 @@ def _ramp_trial(learning_rates: Array, losses: Array, seed: int) -> Trial:
 
 
 def open_study(
-    path: str | Path | None, *, verb: str, settings: dict[str, Any], problem: Trainable
+    path: str | Path | None, *, verb: str, settings: dict[str, Any], problem: Trainable, method: str | None = None
 ) -> contextlib.AbstractContextManager[Study | None]:
-    """Open or continue the study in a folder; a context without a study where there is no path."""
+    """Open or continue the study in a folder; a context without a study where there is no path.
+
+    A study that was begun by another `method` is refused: what it has trained is not what this one would train next.
+    """
     if path is None:
         return contextlib.nullcontext()
     from learnrate.study import Study
 
     describe = getattr(problem, "describe", None)
     identity = {"steps_per_epoch": int(problem.steps_per_epoch)} | dict({} if describe is None else describe())
+    if method is not None:
+        identity["method"] = method
     return Study.open(path, verb=verb, settings=settings, identity=identity)
