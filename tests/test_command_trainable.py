@@ -285,7 +285,11 @@ def test_an_epoch_is_a_row_and_what_cannot_be_epochs_is_noticed(rows, numbers, p
         ("1 / 0", TrialFailedError, "ZeroDivisionError"),
         ("pass", UnsupportedProblemError, r"no metrics: .*\(\?P<val_loss>.*printed nothing"),
         ("print('val_accuracy=0.5')", UnknownMetricError, "it gives val_accuracy"),
-        ("print('val_loss=0.5\\nval_loss=0.4')", UnsupportedProblemError, "ended after 2 of 3 epochs"),
+        (
+            "import os; print('val_loss=0.%d' % os.getpid()); print('val_loss=0.4')",
+            UnsupportedProblemError,
+            "ended after 2 of 3 epochs",
+        ),
         ("print('val_loss=0.5\\n' * 9)", UnsupportedProblemError, "more than . times"),
         ("[print('epoch 1 val_loss=0.5') for _ in range(3)]", UnsupportedProblemError, "twice for epoch 1"),
         ("import sys; sys.stdout.buffer.write(bytes(range(256))); sys.exit(1)", TrialFailedError, "exit code 1"),
@@ -295,6 +299,13 @@ def test_a_command_that_gives_nothing_to_go_by_is_an_error_with_the_end_of_its_o
     for verb in (lambda problem: sweep(problem, [0.1], epochs=3), lambda problem: select(problem, epochs=3, budget=5)):
         with pytest.raises(error, match=message):
             verb(script(text))
+
+
+def test_a_command_that_does_not_use_its_rate_gets_no_answer_and_the_question_whether_it_does():
+    answer = select(script("[print('val_loss=%s' % (1 / epoch), flush=True) for epoch in range(1, 11)]"), epochs=10)
+    assert answer.learning_rate is None
+    assert "is {learning_rate} in the command" in str(answer)
+    assert answer.cost < 1.5
 
 
 def test_a_command_that_hangs_has_failed_after_its_timeout():

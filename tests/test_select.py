@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -109,7 +109,7 @@ class Lagging(QuadraticTrainable):
 
     def evaluate(self) -> dict[str, float]:
         true, begun = super().evaluate()["val_loss"], 0.5 * float(self.eigenvalues.sum())
-        return {"val_loss": begun + (begun - true) if self._step < 100 else true}
+        return {"val_loss": begun + abs(begun - true) if self._step < 100 else true}
 
 
 def test_where_validation_lags_behind_the_training_loss_says_which_rate_goes_on() -> None:
@@ -155,6 +155,77 @@ def test_the_bounds_best_rate_is_found_on_a_grid_whatever_the_schedule(rates: An
     best = bound_minimum(rates)
     assert bound_minimum(np.append(scale * rates, [0.0, 0.0])) == pytest.approx(best - math.log10(scale), abs=1e-9)
     assert bound(10**best) <= min(bound(10 ** (best + away)) for away in (-1, -0.1, -0.01, 0.01, 0.1, 1))
+
+
+def test_the_rate_that_is_used_today_takes_part_and_its_cost_is_said() -> None:
+    answer = select(QuadraticTrainable(learning_rate=1e-3), epochs=20, start=0.02)
+    assert answer.trials[0].learning_rate == pytest.approx(0.02)
+    assert answer.yours is not None
+    assert answer.yours.learning_rate == 0.02
+    with pytest.raises(InvalidArgumentError, match=r"start 100 is outside the range .* widen the range"):
+        select(QuadraticTrainable(), epochs=20, start=100.0)
+
+
+def test_equal_rows_are_no_proof_where_a_later_one_differs() -> None:
+    def late(learning_rate: float, epochs: int) -> Any:
+        """Training that validates before it trains: the first row is that of the initial weights."""
+        for epoch in range(epochs):
+            yield {"val_loss": (1 - min(learning_rate, 1.0)) ** epoch + (learning_rate / 10) ** 2 * epoch}
+
+    answer = select(late, epochs=20)
+    assert answer.verdict is not Verdict.UNUSED
+    assert answer.learning_rate is not None
+    assert answer.learning_rate > 1e-2
+
+
+class Shape(NamedTuple):
+    """Of a response: decades of speed, of the best rate and from there to the cliff; epochs of plateau; noise."""
+
+    speed: float
+    best: float
+    cliff: float
+    plateau: float
+    noise: float
+
+
+shapes = st.builds(
+    Shape,
+    st.floats(-1.0, 4.0),
+    st.floats(-5.0, 0.5),
+    st.floats(0.2, 3.0),
+    st.floats(0.0, 5.0),
+    st.sampled_from([0.0, 0.001, 0.02]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes, st.sampled_from([1.0, 1.3, 2.0, 3.0, 5.0]), st.integers(0, 99))
+def test_an_answer_is_not_contradicted_by_its_own_evidence(shape: Shape, budget: float, seed: int) -> None:
+    speed, best, cliff, plateau, noise = shape
+
+    def train(learning_rate: float, epochs: int) -> Any:
+        """Falls with the rate spent, behind a plateau, to a floor that rises with the rate; breaks above its cliff."""
+        generator = np.random.default_rng((seed, round(1e6 * abs(math.log10(learning_rate)))))
+        for epoch in range(1, epochs + 1):
+            spent = max(learning_rate / 10**best * epoch - plateau, 0.0)
+            broken = math.log10(learning_rate) > best + cliff
+            loss = math.exp(-spent * 10**speed / 100) + 0.1 * learning_rate / 10**best
+            yield {"val_loss": math.nan if broken and epoch > 1 else loss * (1 + noise * generator.normal())}
+
+    answer = select(train, epochs=16, budget=budget)
+    if answer.learning_rate is None or answer.value is None:
+        assert answer.verdict is not Verdict.FOUND
+        return
+    assert answer.value == min(trial.value for trial in answer.trials if trial.value is not None)
+    if answer.interval is not None:
+        assert answer.interval[0] <= answer.learning_rate * (1 + 1e-9)
+        assert answer.learning_rate <= answer.interval[1] * (1 + 1e-9)
+    if answer.largest_stable_learning_rate is not None:
+        assert answer.learning_rate <= answer.largest_stable_learning_rate
+    if answer.verdict is Verdict.FOUND:
+        rates = [trial.learning_rate for trial in answer.trials]
+        assert min(rates) < answer.learning_rate < max(rates)
+        assert not any("undecided" in warning for warning in answer.warnings)
 
 
 def test_a_budget_of_one_trains_the_rate_of_the_problem_to_the_end() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import copy
 import doctest
+import functools
 import json
 import math
 import subprocess
@@ -995,3 +996,16 @@ def test_a_sample_that_is_no_number_is_not_taken_for_a_network_that_cannot_learn
     )
     assert answer.learning_rate is None
     assert "look for NaN or infinity in the data" in str(answer)
+
+
+@pytest.mark.parametrize("verb", [learnrate.select, functools.partial(learnrate.sweep, learning_rates=[0.01, 0.1])])
+def test_a_metric_that_is_nan_before_training_ends_the_verb_and_names_the_first_bad_sample(verb):
+    validation = batches()
+    validation[2][0][3, 1] = math.nan
+    problem = on(batches(), validation_data=validation)
+    trained = []
+    with pytest.raises(
+        UnsupportedProblemError, match="val_loss is NaN before any training: sample 13 of the validation"
+    ):
+        verb(problem, epochs=3, on_event=trained.append)
+    assert not [event for event in trained if event.trial is not None]

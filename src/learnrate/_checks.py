@@ -73,6 +73,20 @@ def learning_rate_range(low: Any, high: Any) -> tuple[float, float]:
     return lowest, highest
 
 
+def start_rate(value: Any, low: float, high: float) -> float | None:
+    """Return the learning rate to start from, which lies in the range, or None."""
+    if value is None:
+        return None
+    start = positive_number("start", value)
+    if not low <= start <= high:
+        msg = (
+            f"start {start:g} is outside the range from min_learning_rate {low:g} to max_learning_rate {high:g}: "
+            f"widen the range, or leave start out"
+        )
+        raise InvalidArgumentError(msg)
+    return start
+
+
 def learning_rate_list(values: Any) -> list[float]:
     """Return distinct learning rates in ascending order."""
     if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):

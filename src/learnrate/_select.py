@@ -36,6 +36,7 @@ def select(
     budget: float = 2.0,
     metric: str = "val_loss",
     mode: Mode | None = None,
+    start: float | None = None,
     min_learning_rate: float = 1e-7,
     max_learning_rate: float = 10.0,
     seed: int = 0,
@@ -72,6 +73,8 @@ def select(
         metric: The deciding metric. Where nothing is validated, "val_loss" gives way to the training loss, with a
             warning.
         mode: "min" where a smaller metric is better, "max" where a larger one is; None goes by the metric's name.
+        start: The learning rate that you use today. It takes part, and what it costs is said. By default the one that
+            the problem comes with, 1e-3 where it has none.
         min_learning_rate: Nothing below is tried.
         max_learning_rate: Nothing above is tried.
         seed: Decides the order of the batches and all other randomness of the trainings.
@@ -105,6 +108,7 @@ def select(
             budget=budget,
             metric=metric,
             mode=mode,
+            start=start,
             min_learning_rate=min_learning_rate,
             max_learning_rate=max_learning_rate,
             seed=seed,
@@ -120,6 +124,7 @@ def select(
         "budget": _checks.budget_number(budget),
         "metric": _checks.metric_name(metric),
         "mode": (mode := _checks.mode_for(metric, mode)),
+        "start": (start := _checks.start_rate(start, low, high)),
         "min_learning_rate": low,
         "max_learning_rate": high,
         "seed": _checks.seed_integer(seed),
@@ -143,13 +148,14 @@ def select(
             on_event=on_event,
         ) as lab,
     ):
-        whole = WholeRuns(lab, low, high)
+        own = start or getattr(problem, "learning_rate", None)
+        whole = WholeRuns(lab, low, high, own or 1e-3)
         if whole.applies():
             answer = whole.answer(settings, started)
         else:
             can_ramp = not getattr(problem, "constant_rate_only", False)
             lab.estimates_untrained = not can_ramp  # a function's model cannot be evaluated before it trains
-            race = Race(lab, low, high, getattr(problem, "learning_rate", None) or 1e-3, can_ramp=can_ramp)
+            race = Race(lab, low, high, own or 1e-3, can_ramp=can_ramp)
             winner = race.run()
             answer = conclude(lab, race, winner, settings, time.perf_counter() - started)
             if lab.estimates_untrained:

@@ -74,6 +74,7 @@ def main() -> None:
     "--schedules", help="Several makers to choose from, as in constant,cosine,one_cycle: the budget for each."
 )
 @click.option("--budget", default=2.0, show_default=True, help="What may be spent, in full training runs.")
+@click.option("--start", type=float, help="The learning rate that you use today; else the problem's own, or 1e-3.")
 @options.rate_range
 @options.workers
 @options.vectorized

@@ -36,6 +36,8 @@ class Verdict(enum.Enum):
     TOO_NARROW_LEFT = "range too narrow on the left"
     TOO_NARROW_RIGHT = "range too narrow on the right"
     ALL_DIVERGED = "every learning rate diverged"
+    UNDECIDED = "undecided"
+    UNUSED = "the learning rate is not used"
 
     @property
     def message(self) -> str:
@@ -70,6 +72,14 @@ _VERDICTS = {
     Verdict.ALL_DIVERGED: (
         "training diverged at every learning rate",
         "look for NaN or infinity in the data and in the loss before the first update, or try smaller learning rates",
+    ),
+    Verdict.UNDECIDED: (
+        "the budget ended before this learning rate was told from others that may be better",
+        "raise the budget to train them further",
+    ),
+    Verdict.UNUSED: (
+        "every learning rate gave the same metrics, to the last digit",
+        "does the training use the rate that it is given: is {learning_rate} in the command, and is it read?",
     ),
 }
 

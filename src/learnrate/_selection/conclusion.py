@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learnrate._numbers import short
-from learnrate._selection.race import QUARTER
+from learnrate._numbers import rate, short
+from learnrate._selection.race import NEAR, QUARTER
 from learnrate.response import GOOD, Bowl, fit_bowl
 from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
 from learnrate.schedules import as_values, describe
@@ -52,14 +52,14 @@ def conclude(
         slower_costs=[]
         if winner is None or bowl is None
         else [cost_of(bowl, winner.learning_rate * part, lab, winner) for part in SLOWER],
-        yours=None if winner is None or bowl is None else _yours(bowl, lab, winner),
+        yours=None if winner is None or bowl is None else _yours(bowl, lab, winner, settings),
         trials=[lab.diagnosed(trial) for trial in lab.trials],
         range_test=_range_test(lab, race),
         response=None if bowl is None else _drawn(bowl, sign),
         schedule=describe(lab.schedule),
         seed=lab.seed,
         seconds=seconds,
-        warnings=lab.warnings + _cut_short(lab, winner) + _nothing_faster(lab, winner),
+        warnings=lab.warnings + _cut_short(lab, winner) + _nothing_faster(lab, winner) + _rivals_left(lab, winner),
         settings=settings,
         vectorized=None if lab.together is None else lab.together.why,
         framework=getattr(lab.problem, "framework", None),
@@ -81,7 +81,8 @@ def fit_response(lab: Laboratory, race: Race, winner: Trial) -> Bowl:
     points = [(center, float(losses[winner.number][-1])), *_slower_points(lab, winner, losses[winner.number])]
     points += faster_points(lab, winner, losses)
     untrained = None if lab.untrained_value is None else sign * lab.untrained_value
-    return fit_bowl(points, bottom=center, untrained=untrained, cliff=race.cliff, noise=noise_of(lab, winner))
+    cliff = race.cliff if race.cliff > center else math.inf  # the winner held, whatever its last row says
+    return fit_bowl(points, bottom=center, untrained=untrained, cliff=cliff, noise=noise_of(lab, winner))
 
 
 def _cut_short(lab: Laboratory, winner: Trial | None) -> list[str]:
@@ -89,7 +90,9 @@ def _cut_short(lab: Laboratory, winner: Trial | None) -> list[str]:
         return []
     trained = f"{short(winner.epochs)} of {lab.epochs} epochs"
     if any(trial.epochs > winner.epochs for trial in lab.trials):
-        return [f"this learning rate was trained for {trained} and had reached more by then than any other in the end"]
+        return [
+            f"this learning rate was trained for {trained}, and had reached more by then than another at full length"
+        ]
     return [
         f"the budget ended before this learning rate was trained at full length: its value is that of {trained}, and "
         f"may still improve"
@@ -103,6 +106,35 @@ def _nothing_faster(lab: Laboratory, winner: Trial | None) -> list[str]:
     return [
         "no faster learning rate was trained beside this one: how far the good range goes up is not known, and the "
         "best may lie there; a larger budget would show it"
+    ]
+
+
+def rivals(lab: Laboratory, winner: Trial) -> list[Trial]:
+    """Return what was ahead of the winner, by more than may be expected to turn, where the budget left it."""
+    sign = 1 if lab.mode == "min" else -1
+    losses = {trial.number: sign * best_so_far(trial, lab.metric, lab.mode) for trial in (winner, *lab.trials)}
+    found: list[Trial] = []
+    for trial in lab.trials:
+        common = winner.curve.epochs[winner.curve.epochs <= trial.epochs + 1e-9]
+        if trial.number == winner.number or trial.state is not TrialState.COMPLETE or not len(common):
+            continue
+        epoch = float(common[-1])
+        if not np.isclose(epoch, trial.curve.epochs).any():
+            continue
+        mine, other = (_reached(it, losses[it.number], epoch) for it in (winner, trial))
+        start = mine if lab.untrained_value is None else sign * lab.untrained_value
+        if mine - other > NEAR * max(start - other, 0.0) and other < mine:
+            found.append(trial)
+    return found
+
+
+def _rivals_left(lab: Laboratory, winner: Trial | None) -> list[str]:
+    left = [] if winner is None else rivals(lab, winner)
+    return [
+        f"undecided between {rate(winner.learning_rate)} and {rate(trial.learning_rate)}, which was ahead after "
+        f"{short(trial.epochs)} epochs, where the budget left it"
+        for trial in left
+        if winner is not None
     ]
 
 
@@ -202,20 +234,15 @@ def _range_test(lab: Laboratory, race: Race) -> RangeTest | None:
     )
 
 
-def _yours(bowl: Bowl, lab: Laboratory, winner: Trial) -> SlowerCost | None:
-    rate = getattr(lab.problem, "learning_rate", None)
-    return None if rate is None or math.isclose(rate, winner.learning_rate) else cost_of(bowl, float(rate), lab, winner)
+def _yours(bowl: Bowl, lab: Laboratory, winner: Trial, settings: dict[str, Any]) -> SlowerCost | None:
+    own = settings["start"] or getattr(lab.problem, "learning_rate", None)
+    return None if own is None or math.isclose(own, winner.learning_rate) else cost_of(bowl, float(own), lab, winner)
 
 
 def verdict_of(lab: Laboratory, race: Race, winner: Trial | None, bowl: Bowl | None) -> Verdict:
     """Say whether the answer has worse learning rates on both sides, and if not, why."""
     if winner is None or bowl is None:
-        finished = [_log_rate(trial) for trial in lab.trials if trial.state is TrialState.COMPLETE]
-        diverged = [_log_rate(trial) for trial in lab.trials if trial.state is TrialState.DIVERGED]
-        lowest = min((_log_rate(trial) for trial in lab.trials), default=math.inf)
-        if not finished or (diverged and min(diverged) < max(finished)):  # it is not the rate that breaks it
-            return Verdict.ALL_DIVERGED
-        return Verdict.TOO_NARROW_LEFT if lowest - race.low < QUARTER else Verdict.FLAT
+        return _why_there_is_none(lab, race)
     x = _log_rate(winner)
     if x - race.low < QUARTER:
         return Verdict.TOO_NARROW_LEFT
@@ -223,7 +250,24 @@ def verdict_of(lab: Laboratory, race: Race, winner: Trial | None, bowl: Bowl | N
         return Verdict.TOO_NARROW_RIGHT
     if lab.untrained_value is not None and bowl.scale <= bowl.noise:
         return Verdict.FLAT
-    return Verdict.FOUND
+    return Verdict.UNDECIDED if rivals(lab, winner) or _is_at_the_edge(lab, winner) else Verdict.FOUND
+
+
+def _why_there_is_none(lab: Laboratory, race: Race) -> Verdict:
+    if race.is_unused:
+        return Verdict.UNUSED
+    finished = [_log_rate(trial) for trial in lab.trials if trial.state is TrialState.COMPLETE]
+    diverged = [_log_rate(trial) for trial in lab.trials if trial.state is TrialState.DIVERGED]
+    lowest = min((_log_rate(trial) for trial in lab.trials), default=math.inf)
+    if not finished or (diverged and min(diverged) < max(finished)):  # it is not the rate that breaks it
+        return Verdict.ALL_DIVERGED
+    return Verdict.TOO_NARROW_LEFT if lowest - race.low < QUARTER else Verdict.FLAT
+
+
+def _is_at_the_edge(lab: Laboratory, winner: Trial) -> bool:
+    """Return whether nothing slower, or nothing faster, was trained at all."""
+    rates = [trial.learning_rate for trial in lab.trials]
+    return winner.learning_rate in {min(rates), max(rates)}
 
 
 def improved(lab: Laboratory, winner: Trial | None) -> Trial | None:

@@ -43,6 +43,8 @@ MOVED = 0.005
 leads until then: on a plateau it is the first to leave it."""
 THREE = 0.6
 """Of the horizon: three finalists where the budget takes them so far, else two."""
+UNUSED_DECADES = 3.0
+"""Learning rates that lie so far apart and give the same metrics to the last digit are not used."""
 FEWEST_STEPS = 12
 """Steps of the range test that shows whether the start breaks, where nothing else is affordable."""
 SLACK = 1e-9
@@ -118,6 +120,7 @@ class Race:
         self.can_ramp = can_ramp
         self.climb: Climb | None = None
         self.seen: Analysis | None = None
+        self.is_unused = False
         self._start = self._inside(math.log10(start))
         self._trials: dict[int, Trial] = {}
         self._rates: Array = as_values(lab.schedule(1.0, lab.total_steps), 0, lab.total_steps)
@@ -149,6 +152,9 @@ class Race:
         screened = self._screened()
         if not screened:
             return self._finished([self._not_broken()])
+        if self._is_unused():
+            self.is_unused = True
+            return None
         step = self._probe_step()
         if step is None:
             center = self._bottom(screened) - self._drift(self._step(SCREEN)) / 2
@@ -163,6 +169,23 @@ class Race:
             return {}
         self.lab.announce("screening learning rates a decade apart")
         return self._bracketed(0, DECADE, step, "screen", near=NEAR)
+
+    def _is_unused(self) -> bool:
+        """Whether rates decades apart give the same in every column, in their first row and in the next one too.
+
+        Equal first rows alone may be those of an evaluation before training.
+        """
+        ends = min(self._trials), max(self._trials)
+        two_rows = round(2 * self.lab.total_steps / self.lab.epochs)
+        if (
+            not self.lab.estimates_untrained
+            or self._x(ends[1]) - self._x(ends[0]) < UNUSED_DECADES - SLACK
+            or not _are_equal(self._trials.values())
+            or 2 * self.lab.training_cost(0, two_rows) > self._left()
+        ):
+            return False
+        longer = [self._train(place, two_rows, "screen") for place in ends]
+        return all(len(trial.curve) > 1 for trial in longer) and _are_equal(longer)
 
     def _probe_step(self) -> int | None:
         """How far probes go: half as far where they would take too much, None where that is too much as well."""
@@ -212,24 +235,34 @@ class Race:
             rung.append(ahead)
 
     def _finished(self, ranked: Sequence[int]) -> Trial | None:
-        """Train the most promising to the end; where it breaks there, the next, or a slower one."""
+        """Train the most promising to the end; where it breaks there, the next, or a slower one.
+
+        What breaks two of them at the same step is not their rate.
+        """
         self.lab.announce("confirming at full length")
-        queue = list(ranked)
+        queue, broke_at = list(ranked), 0
         while queue:
             place = queue.pop(0)
             if not math.isinf(self._value(self._train(place, self._within_budget(place), "confirm"))):
-                return self._furthest()
+                break
+            if self._made(place) == broke_at:
+                return None
+            broke_at = self._made(place)
             slower = min(place, *self._trials) - 2
             if not queue and self._exists(slower) and self._left() >= self.lab.training_cost(0, self._step(SCREEN)):
                 queue.append(slower)
-        return None
+        else:
+            return None
+        while self._may_train(best := self._furthest(), self.lab.total_steps, None):
+            if self._made(best) == self.lab.total_steps:
+                break
+            self._train(best, self.lab.total_steps, "confirm")
+        return self._trials[best]
 
-    def _furthest(self) -> Trial:
-        """The training that has reached most: in the end the one of full length, unless a shorter one did better."""
-        return min(
-            (trial for trial in self._trials.values() if not math.isinf(self._value(trial))),
-            key=lambda trial: float(np.fmin.reduce(self._values(trial))),
-        )
+    def _furthest(self) -> int:
+        """The place that has reached most: in the end that of full length, unless a shorter training did better."""
+        held = [place for place, trial in self._trials.items() if not math.isinf(self._value(trial))]
+        return min(held, key=lambda place: float(np.fmin.reduce(self._values(self._trials[place]))))
 
     def _not_broken(self) -> int:
         """The start, or a decade below where a range test of a few steps breaks, if that is below the start."""
@@ -431,6 +464,17 @@ class Race:
             return False
         untrained = self._signed(self.lab.untrained_value)
         return math.isinf(untrained) or float(self._values(trial)[-1]) < untrained
+
+
+def _are_equal(trials: Iterable[Trial]) -> bool:
+    """Whether these trainings reported the same numbers to the last digit."""
+    first, *others = trials
+    names = first.curve.metrics.keys()
+    return bool(names) and all(
+        other.curve.metrics.keys() == names
+        and all(np.array_equal(other.curve.metrics[name], first.curve.metrics[name]) for name in names)
+        for other in others
+    )
 
 
 def _best(rung: dict[int, float]) -> int:

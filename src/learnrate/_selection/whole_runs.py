@@ -49,13 +49,14 @@ class WholeRuns:
 
     climb = None
     seen = None
+    is_unused = False
     cliff = math.inf  # the bowl of whole trainings knows it
 
     def __init__(self, lab: Laboratory, low: float, high: float, guess: float = 1e-3) -> None:
         self.lab = lab
         self.low = math.log10(low)
         self.high = math.log10(high)
-        self._start = self._on_grid(math.log10(guess))
+        self._start = min(max(math.log10(guess), self.low), self.high)
         self._trials: dict[tuple[int, float], Trial] = {}
         short = min(max(lab.steps(SHORT), getattr(lab.problem, "telling_epochs", 1)), lab.total_steps)
         spare = (self._left(0.0) - lab.training_cost(0, lab.total_steps)) / lab.training_cost(0, short)
@@ -250,8 +251,8 @@ class WholeRuns:
         return self.low - 1e-9 <= x <= self.high + 1e-9
 
     def _on_grid(self, x: float) -> float:
-        """Return the nearest quarter decade inside the range, or the range's nearest end."""
-        return min(max(round(x / QUARTER) * QUARTER, self.low), self.high)
+        """Return the nearest rate, in quarter decades from the start, inside the range, or the range's nearest end."""
+        return min(max(self._start + round((x - self._start) / QUARTER) * QUARTER, self.low), self.high)
 
 
 def _stage(steps: int, total: int) -> str:

@@ -25,7 +25,7 @@ from learnrate._trials.tasks import Ended, Task
 from learnrate._trials.untrained import estimated
 from learnrate._trials.work import Work, WorkHere
 from learnrate.curves import Array, LearningCurve, Mode
-from learnrate.errors import TrialFailedError
+from learnrate.errors import TrialFailedError, UnsupportedProblemError
 from learnrate.results import Trial, TrialState
 from learnrate.stopping import EarlyStopping, Rule, Stopping
 from learnrate.training import Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
@@ -321,6 +321,10 @@ class Laboratory(Bench):
             return  # every training reports it, and no evaluation tells it
         self.untrained = dict(self.problem.evaluate())
         self.spent += self.cost(0, 1)
+        if math.isnan(self.untrained.get(self.metric, 0.0)):
+            where = getattr(self.problem, "first_bad_sample", lambda: None)()
+            msg = f"{self.metric} is NaN before any training: {where or 'look for NaN in the data and in the loss'}"
+            raise UnsupportedProblemError(msg)
         if getattr(self.problem, "constant_rate_only", False) or self.metric in self.untrained:
             return
         at = float(getattr(self.problem, "learning_rate", None) or 1e-6)

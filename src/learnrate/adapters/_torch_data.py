@@ -437,3 +437,29 @@ def _epoch_counters(data: Any) -> list[Any]:
 
 def _epochs(clocks: Sequence[Any]) -> tuple[int | None, ...]:
     return tuple(getattr(clock, "epoch", None) for clock in clocks)
+
+
+def first_bad_sample(data: Any) -> str | None:
+    """Say which sample of the data is the first that holds NaN or infinity, None where none does."""
+    seen = 0
+    for batch in fresh(data):
+        bad = [first for leaf in _tensors_in(batch) if (first := _first_not_finite(leaf)) is not None]
+        if bad:
+            return f"sample {seen + min(bad)} of the validation data, counted from 0, holds NaN or infinity"
+        seen += samples_in(batch)
+    return None
+
+
+def _tensors_in(batch: Any) -> Iterator[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping | list | tuple):
+        for part in batch.values() if isinstance(batch, Mapping) else batch:
+            yield from _tensors_in(part)
+
+
+def _first_not_finite(tensor: Tensor) -> int | None:
+    if not tensor.ndim or not tensor.is_floating_point():
+        return None
+    rows = (~tensor.isfinite()).reshape(len(tensor), -1).any(1).nonzero()
+    return int(rows[0]) if len(rows) else None

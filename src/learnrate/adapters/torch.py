@@ -37,6 +37,7 @@ from learnrate.adapters._torch_data import (
     Place,
     Stream,
     checked_data,
+    first_bad_sample,
     fresh,
     length_of,
     num_samples,
@@ -333,6 +334,11 @@ class TorchTrainable:
             self._state.set_modes(modes)
             self._state.put_back_buffers(buffers)
         return values
+
+    def first_bad_sample(self) -> str | None:
+        """Say which validation sample is the first that holds NaN or infinity, None where none does."""
+        with self._randomness.preserved():
+            return first_bad_sample(self.validation_data)
 
     def _measure(self, data: Any) -> dict[str, float]:
         self._meter.reset(validation=True)
