@@ -235,14 +235,13 @@ class Bench:
         race: type[Race] = Race,
         lab: type[ReplayLab] = ReplayLab,
         starts: Sequence[float] | np.ndarray = STARTS,
-        tasks: Iterable[str] | None = None,
     ) -> dict[str, np.ndarray]:
         """Regrets (starts × seeds,) and costs (starts × seeds,) as rows of one array, by task."""
         return {
             task: np.array(
                 [self._case(lab(self.recordings, task, seed, budget, it), race) for it in starts for seed in SEEDS]
             ).T
-            for task in (self.truths if tasks is None else tasks)
+            for task in self.truths
         }
 
     def _case(self, lab: ReplayLab, race: type[Race]) -> tuple[float, float]:

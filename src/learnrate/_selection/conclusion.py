@@ -10,7 +10,7 @@ import numpy as np
 from learnrate._numbers import rate, short
 from learnrate._selection.race import NEAR, QUARTER
 from learnrate.response import GOOD, Bowl, fit_bowl
-from learnrate.results import RangeTest, Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
+from learnrate.results import Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
 from learnrate.schedules import as_values, describe
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def conclude(
         else [cost_of(bowl, winner.learning_rate * part, lab, winner) for part in SLOWER],
         yours=None if winner is None or bowl is None else _yours(bowl, lab, winner, settings),
         trials=[lab.diagnosed(trial) for trial in lab.trials],
-        range_test=_range_test(lab, race),
+        range_test=None,
         response=None if bowl is None else _drawn(bowl, sign),
         schedule=describe(lab.schedule),
         seed=lab.seed,
@@ -210,27 +210,6 @@ def cost_of(bowl: Bowl, learning_rate: float, lab: Laboratory, winner: Trial) ->
         value=loss if lab.mode == "min" else -loss,
         cost=bowl.cost(x),
         more_epochs=lab.epochs * (slower**SLOWNESS - 1) if matters else None,
-    )
-
-
-def _range_test(lab: Laboratory, race: Race) -> RangeTest | None:
-    climb, seen = race.climb, race.seen
-    if climb is None or seen is None:
-        return None
-    return RangeTest(
-        learning_rates=climb.learning_rates,
-        losses=climb.losses,
-        smoothed=seen.smoothed,
-        loss_changes=seen.loss_changes,
-        metric="loss",
-        suggestions=seen.suggestions,
-        learning_rate=seen.suggestions["learnrate"] if seen.verdict is Verdict.FOUND else None,
-        verdict=seen.verdict,
-        cliff=seen.cliff,
-        seed=lab.seed,
-        cost=lab.cost(len(climb.losses), 0),
-        seconds=0.0,
-        warnings=seen.warnings,
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from learnrate._selection.bound import bound_minimum
-from learnrate._selection.climbs import Climb, Climbs
+from learnrate._selection.climbs import Climbs
 from learnrate.results import TrialState
 from learnrate.schedules import as_values
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from learnrate._schedule import ScheduleMaker
     from learnrate.curves import Array, Mode
     from learnrate.results import Trial
-    from learnrate.suggestions import Analysis
 
 DECADE, HALF, QUARTER = 1.0, 0.5, 0.25
 SCREEN = 1 / 32
@@ -118,8 +117,6 @@ class Race:
         self.lab = lab
         self.low, self.high = math.log10(low), math.log10(high)
         self.can_ramp = can_ramp
-        self.climb: Climb | None = None
-        self.seen: Analysis | None = None
         self.is_unused = False
         self._start = self._inside(math.log10(start))
         self._trials: dict[int, Trial] = {}

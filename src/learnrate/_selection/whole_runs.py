@@ -47,8 +47,6 @@ class WholeRuns:
         guess: Where to begin.
     """
 
-    climb = None
-    seen = None
     is_unused = False
     cliff = math.inf  # the bowl of whole trainings knows it
 
