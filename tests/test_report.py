@@ -256,7 +256,7 @@ def test_schedules_that_were_compared_stand_in_a_table_the_best_first(tmp_path):
 
 
 def test_a_function_is_told_its_learning_rate_alone(tmp_path):
-    answer = _examples.recommendation(range_test=None)
+    answer = _examples.recommendation(range_test=None, untrained=None)
     assert answer.code() == "learning_rate = 2.1e-3\n"
     assert "Your script learning_rate = 2.1e-3" in words_of(write(answer, tmp_path))
 

@@ -166,6 +166,11 @@ def test_the_rate_that_is_used_today_takes_part_and_its_cost_is_said() -> None:
         select(QuadraticTrainable(), epochs=20, start=100.0)
 
 
+def test_the_lines_to_paste_have_the_schedule_unless_a_function_makes_its_own(answer: Recommendation) -> None:
+    assert "epochs = 20" in answer.code("torch")
+    assert select(behind_a_plateau, epochs=20).code("torch").count("\n") == 1
+
+
 def test_equal_rows_are_no_proof_where_a_later_one_differs() -> None:
     def late(learning_rate: float, epochs: int) -> Any:
         """Training that validates before it trains: the first row is that of the initial weights."""
