@@ -216,8 +216,7 @@ def test_a_budget_of_n_affords_n_calls_and_too_few_of_them_are_said_to_be_too_fe
     answer = select(bowl, epochs=20, budget=budget)
     assert [trial.epochs for trial in answer.trials] == [20] * budget
     assert (answer.verdict is Verdict.FOUND) == (budget >= 3)
-    assert any("raise the budget" in warning for warning in answer.warnings) == (budget < 4)
-    assert (answer.interval is None) == (budget < 4)
+    assert any("raise the budget" in warning for warning in answer.warnings) == (budget < 3)
 
 
 @pytest.mark.parametrize("budget", [1, 1.5, 2, 4])
@@ -234,11 +233,12 @@ def test_a_plain_function_that_is_told_its_epochs_is_asked_for_short_trainings_f
     assert answer.cost == pytest.approx(sum(asked) / epochs)
     assert answer.cost <= budget + 1 / epochs
     if epochs == 20 and budget > 1:
-        assert set(asked) == {2, 20}
+        assert min(asked) == 1
+        assert asked.count(20) == 1
         assert answer.verdict is Verdict.FOUND
         assert answer.learning_rate is not None
         assert abs(math.log10(answer.learning_rate / (0.05 * 20**-0.3))) <= 0.5
-        assert {trial.horizon for trial in answer.trials} == {2, 20}
+        assert {trial.horizon for trial in answer.trials} == set(asked)
 
 
 def test_where_a_plain_function_breaks_at_every_rate_the_verdict_says_so():

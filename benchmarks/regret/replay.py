@@ -30,11 +30,13 @@ from benchmarks.regret.table import Table
 from benchmarks.regret.tasks import BY_NAME
 from benchmarks.regret.truth import truths
 
-from learnrate._selection import race as rules
+from learnrate._selection import evidence, race
+from learnrate._selection.evidence import Evidence
 from learnrate._selection.race import Race
 from learnrate._trials.untrained import estimated
 from learnrate.curves import LearningCurve
 from learnrate.results import Trial, TrialState
+from learnrate.schedules import as_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -111,6 +113,7 @@ class ReplayLab:
     mode = "min"
 
     estimates_untrained = False
+    in_one_piece = False
 
     def __init__(self, recordings: Recordings, task: str, seed: int, budget: float, start: float) -> None:
         it = BY_NAME[task]
@@ -122,7 +125,7 @@ class ReplayLab:
         self._evaluation = recordings.evaluation_steps[task]
         self._run_steps = self.total_steps + self.epochs * self._evaluation
         self.spent = self._evaluation / self._run_steps
-        self.schedule = schedule_of(it)
+        self._rates = as_values(schedule_of(it)(1.0, it.total_steps), 0, it.total_steps)
         self.untrained = {"val_loss": recordings.untrained(task, seed)}
         self.trials: list[Trial] = []
 
@@ -137,6 +140,10 @@ class ReplayLab:
     def steps(self, fraction: float) -> int:
         """A fraction of the horizon in steps."""
         return min(max(round(fraction * self.total_steps), 1), self.total_steps)
+
+    def relative_rates(self, last_step: int) -> np.ndarray:
+        """Rates of a training up to a step, in units of its learning rate."""
+        return self._rates[:last_step]
 
     def steps_of(self, trial: Trial) -> int:
         """Steps that a trial has made."""
@@ -272,32 +279,39 @@ class BestProbe(Race):
         return min(rung, key=lambda place: (rung[place], place))
 
 
-class ValidationAlone(Race):
-    """The race that goes by validation even where it lags behind the training."""
+class ByValidation(Evidence):
+    """Evidence by validation even where it lags behind the training."""
 
     @property
     def _validation_lags(self) -> bool:
         return False
 
 
+class ValidationAlone(Race):
+    """The race that goes by validation even where it lags behind the training."""
+
+    evidence = ByValidation
+
+
 class OneDrift(Race):
     """The race whose drift follows the summed rate to a power, whatever the schedule."""
 
     def _drift(self, step: int) -> float:
-        return 0.3 * math.log10(1 / self._spent_rate[step - 1]) / rules.QUARTER
+        return 0.3 * math.log10(1 / self._spent_rate[step - 1]) / race.QUARTER
 
 
 @contextmanager
 def constants(**values: float) -> Iterator[None]:
     """The race's constants, changed for a while."""
-    before = {name: getattr(rules, name) for name in values}
+    rooms = {name: next(room for room in (race, evidence) if hasattr(room, name)) for name in values}
+    before = {name: getattr(room, name) for name, room in rooms.items()}
     for name, value in values.items():
-        setattr(rules, name, value)
+        setattr(rooms[name], name, value)
     try:
         yield
     finally:
         for name, value in before.items():
-            setattr(rules, name, value)
+            setattr(rooms[name], name, value)
 
 
 ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {

@@ -12,7 +12,6 @@ from learnrate import _checks
 from learnrate._selection.conclusion import conclude
 from learnrate._selection.race import Race
 from learnrate._selection.schedules_compared import select_among
-from learnrate._selection.whole_runs import WholeRuns
 from learnrate._trials.laboratory import Laboratory, open_study
 from learnrate._trials.stacked import Vectorized, checked_vectorized
 from learnrate.errors import InvalidArgumentError
@@ -57,9 +56,9 @@ def select(
     `problem.restore(answer.best)` loads the winner's weights.
 
     A function or a command runs the same race in whole epochs: a generator is held while another trains. Where a
-    training comes in one piece, each is begun anew and paid in full: short ones search and a full one confirms if it
-    can be had for fewer epochs; otherwise a budget of N affords N trainings, a decade apart until the best has worse
-    ones on both sides, then closer; 6 are usually enough, and the answer says where they are not.
+    training comes in one piece, each is begun anew and paid in full, a shorter one too, where it can be had for fewer
+    epochs; otherwise a budget of N affords N trainings, a decade apart until the best has worse ones on both sides,
+    then closer; 6 are usually enough, and the answer says where they are not.
 
     Args:
         problem: What to train: a `Trainable`, a generator function that yields its metrics each epoch, or a function
@@ -148,18 +147,14 @@ def select(
             on_event=on_event,
         ) as lab,
     ):
-        own = start or getattr(problem, "learning_rate", None)
-        whole = WholeRuns(lab, low, high, own or 1e-3)
-        if whole.applies():
-            answer = whole.answer(settings, started)
-        else:
-            can_ramp = not getattr(problem, "constant_rate_only", False)
-            lab.estimates_untrained = not can_ramp  # a function's model cannot be evaluated before it trains
-            race = Race(lab, low, high, own or 1e-3, can_ramp=can_ramp)
-            winner = race.run()
-            answer = conclude(lab, race, winner, settings, time.perf_counter() - started)
-            if lab.estimates_untrained:
-                answer = msgspec.structs.replace(answer, untrained=None)
+        can_ramp = not getattr(problem, "constant_rate_only", False)
+        lab.estimates_untrained = not can_ramp  # a function's model cannot be evaluated before it trains
+        race = Race(lab, low, high, start or getattr(problem, "learning_rate", None) or 1e-3, can_ramp=can_ramp)
+        lab.find_pieces(race.start, race.first_step)
+        winner = race.run()
+        answer = conclude(lab, race, winner, settings, time.perf_counter() - started)
+        if lab.estimates_untrained:
+            answer = msgspec.structs.replace(answer, untrained=None)
         if record is not None:
             record.set_result(answer.to_json())
     return answer

@@ -59,7 +59,7 @@ def conclude(
         schedule=describe(lab.schedule),
         seed=lab.seed,
         seconds=seconds,
-        warnings=lab.warnings + _cut_short(lab, winner) + _nothing_faster(lab, winner) + _rivals_left(lab, winner),
+        warnings=lab.warnings + _cut_short(lab, winner) + _open_sides(lab, winner) + _rivals_left(lab, winner),
         settings=settings,
         vectorized=None if lab.together is None else lab.together.why,
         framework=getattr(lab.problem, "framework", None),
@@ -80,6 +80,11 @@ def fit_response(lab: Laboratory, race: Race, winner: Trial) -> Bowl:
     losses = {trial.number: sign * best_so_far(trial, lab.metric, lab.mode) for trial in lab.trials}
     points = [(center, float(losses[winner.number][-1])), *_slower_points(lab, winner, losses[winner.number])]
     points += faster_points(lab, winner, losses)
+    points += [
+        (_log_rate(trial), float(losses[trial.number][-1]))
+        for trial in lab.trials
+        if held(trial, lab) and math.isclose(trial.epochs, winner.epochs)
+    ]
     untrained = None if lab.untrained_value is None else sign * lab.untrained_value
     cliff = race.cliff if race.cliff > center else math.inf  # the winner held, whatever its last row says
     return fit_bowl(points, bottom=center, untrained=untrained, cliff=cliff, noise=noise_of(lab, winner))
@@ -99,14 +104,27 @@ def _cut_short(lab: Laboratory, winner: Trial | None) -> list[str]:
     ]
 
 
-def _nothing_faster(lab: Laboratory, winner: Trial | None) -> list[str]:
-    """Say where the interval ends on its fast side for want of evidence alone."""
-    if winner is None or any(trial.learning_rate > winner.learning_rate for trial in lab.trials):
+def _open_sides(lab: Laboratory, winner: Trial | None) -> list[str]:
+    """Say on which sides of the winner nothing was trained."""
+    if winner is None:
         return []
-    return [
-        "no faster learning rate was trained beside this one: how far the good range goes up is not known, and the "
-        "best may lie there; a larger budget would show it"
+    rates = [trial.learning_rate for trial in lab.trials]
+    sides = [
+        side
+        for side, is_open in (
+            ("slower", winner.learning_rate == min(rates)),
+            ("faster", winner.learning_rate == max(rates)),
+        )
+        if is_open
     ]
+    return (
+        [
+            f"no {' and no '.join(sides)} learning rate was trained beside this one, and the best may lie there: "
+            f"raise the budget to be sure"
+        ]
+        if sides
+        else []
+    )
 
 
 def rivals(lab: Laboratory, winner: Trial) -> list[Trial]:

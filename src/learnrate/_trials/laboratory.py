@@ -27,6 +27,7 @@ from learnrate._trials.work import Work, WorkHere
 from learnrate.curves import Array, LearningCurve, Mode
 from learnrate.errors import TrialFailedError, UnsupportedProblemError
 from learnrate.results import Trial, TrialState
+from learnrate.schedules import as_values
 from learnrate.stopping import EarlyStopping, Rule, Stopping
 from learnrate.training import Engine, Event, EventKind, Row, Segment, Snapshot, Trainable
 
@@ -97,6 +98,7 @@ class Laboratory(Bench):
         self.take_warnings(getattr(problem, "warnings", ()))
         self.untrained: dict[str, float] = {}
         self.estimates_untrained = False
+        self.in_one_piece = False
         self.total_steps = epochs * problem.steps_per_epoch
         self._build = build
         self._elsewhere: Elsewhere | None = None
@@ -165,12 +167,44 @@ class Laboratory(Bench):
         per_epoch = self.problem.steps_per_epoch
         if last_step <= first_step:
             return 0.0
+        first_step = 0 if self.in_one_piece else first_step
         evaluations = last_step // per_epoch - first_step // per_epoch + (last_step % per_epoch > 0)
         return self.cost(last_step - first_step, evaluations)
 
     def steps(self, fraction: float) -> int:
         """Return a fraction of the horizon in steps, at least one and at most all of them."""
-        return min(max(round(fraction * self.total_steps), 1), self.total_steps)
+        return min(max(round(fraction * self.total_steps), self._fewest_steps), self.total_steps)
+
+    @property
+    def _fewest_steps(self) -> int:
+        if not self.in_one_piece:
+            return 1
+        takes_epochs = bool(getattr(self.problem, "takes_epochs", False))
+        return int(getattr(self.problem, "telling_epochs", 1)) if takes_epochs else self.total_steps
+
+    def relative_rates(self, last_step: int) -> Array:
+        """Return the rates of a training up to a step, in units of its learning rate."""
+        return as_values(self.schedule(1.0, last_step if self.in_one_piece else self.total_steps), 0, last_step)
+
+    def find_pieces(self, learning_rate: float, first_step: Callable[[], int]) -> None:
+        """Find out whether trainings come in one piece; where that is not known, the first of them is begun.
+
+        Args:
+            learning_rate: Of the training that comes first.
+            first_step: Tells how far it goes, if trainings come in one piece.
+        """
+        comes_whole = getattr(self.problem, "comes_whole", None)
+        if comes_whole is None:
+            return
+        self.in_one_piece = True
+        steps = first_step()
+        segment = self.segment_of(learning_rate, steps, "")
+        if self.study is not None and self.study.recall(segment.key) is not None:
+            return
+        self.in_one_piece = bool(comes_whole(learning_rate, steps, self.seed))
+        if not self.in_one_piece and steps < self.total_steps:  # what was begun is no beginning of a full training
+            getattr(self.problem, "let_go")(learning_rate)  # noqa: B009  # an optional member, which it has
+            self.spent += self.training_cost(0, int(getattr(self.problem, "epochs_to_tell", 0)))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -184,9 +218,9 @@ class Laboratory(Bench):
         """Return how many steps a trial has been trained for."""
         return round(trial.epochs * self.problem.steps_per_epoch)
 
-    def start(self, learning_rate: float, last_step: int, *, stage: str, whole: bool = False) -> Trial:
-        """Train a new trial from the initial state up to a step of the full schedule, or a `whole` shorter training."""
-        return self._train(self.segment_of(learning_rate, last_step, stage, whole=whole))
+    def start(self, learning_rate: float, last_step: int, *, stage: str) -> Trial:
+        """Train a new trial from the initial state up to a step of the full schedule; in one piece, a shorter one."""
+        return self._train(self.segment_of(learning_rate, last_step, stage))
 
     def start_all(self, learning_rates: Iterable[float], last_step: int, *, stage: str) -> Iterator[Trial]:
         """Train a new trial at each rate as `start` does, and give each as it ends.
@@ -217,6 +251,8 @@ class Laboratory(Bench):
 
     def resume(self, trial: Trial, last_step: int, *, stage: str) -> Trial:
         """Continue a trial up to a later step, from where it was left, or from its beginning where it is not held."""
+        if self.in_one_piece:
+            return self.start(trial.learning_rate, last_step, stage=stage)
         made = self.steps_of(trial)
         if not self._paused.holds(trial):
             self.spent += self.training_cost(0, made)
@@ -229,14 +265,16 @@ class Laboratory(Bench):
             msgspec.structs.replace(segment, trial=trial.number, first_step=made, stopping=before), trial
         )
 
-    def segment_of(self, learning_rate: float, last_step: int, stage: str, *, whole: bool = False) -> Segment:
+    def segment_of(self, learning_rate: float, last_step: int, stage: str) -> Segment:
         """Return the segment that the next trial begins with."""
+        if self.in_one_piece:
+            stage = "full" if last_step == self.total_steps else "short"
         return Segment(
             trial=len(self.trials),
             learning_rate=learning_rate,
             first_step=0,
             last_step=last_step,
-            total_steps=last_step if whole else self.total_steps,
+            total_steps=last_step if self.in_one_piece else self.total_steps,
             seed=self.seed,
             stage=stage,
             stopping=self.rules_after(None),
