@@ -70,10 +70,12 @@ def build(
 def show(name: str, problem: learnrate.TorchTrainable) -> None:
     answer = learnrate.select(problem, epochs=EPOCHS)
     low, high = answer.interval or (None, None)
-    tenth = answer.slower_costs[-1].cost if answer.slower_costs else float("nan")
+    slower = "".join(
+        f"; {rate(it.learning_rate)} is {100 * it.low:.0f} to {100 * it.high:.0f} % worse" for it in answer.slower
+    )
     print(
         f"{name:>18}: {rate(answer.learning_rate):>6} ({rate(low)} to {rate(high)}), val_loss {short(answer.value, 3)} "
-        f"after {short(answer.epochs)} epochs; a tenth of it costs {100 * tenth:.0f} %"
+        f"after {short(answer.epochs)} epochs{slower}"
     )
     for warning in answer.warnings:
         print(f"{'note':>18}: {warning}")

@@ -8,14 +8,14 @@ import numpy as np
 
 from learnrate.curves import LearningCurve
 from learnrate.results import (
+    Break,
+    Cost,
     Diagnosis,
     DiagnosisVerdict,
     Finding,
     RangeTest,
     Recommendation,
-    Response,
     Search,
-    SlowerCost,
     Sweep,
     Trial,
     TrialState,
@@ -23,7 +23,6 @@ from learnrate.results import (
 )
 
 BEST = 2.1e-3
-CLIFF = 2.4e-2
 
 
 def bowl(learning_rate):
@@ -115,30 +114,27 @@ def range_test(**fields):
 
 
 def recommendation(**fields):
-    rates = np.geomspace(2e-5, 2e-2, 60)
-    values = np.array([bowl(at) for at in rates])
-    width = 0.01 + 0.04 * np.abs(np.log10(rates / BEST))
     settings = {
         "learning_rate": BEST,
-        "interval": (1.1e-3, 4.6e-3),
-        "largest_stable_learning_rate": CLIFF,
+        "interval": (7e-4, 7e-3),
+        "confidence": 0.77,
+        "breaks": Break(held=7e-3, held_epochs=20.0, broke=3e-2, broke_epochs=5.0),
         "epochs": 17.0,
         "horizon": 20,
         "value": 0.083,
         "untrained": 2.31,
+        "reference": 2.31,
         "metric": "val_loss",
         "mode": "min",
         "cost": 1.9,
         "budget": 2.0,
         "verdict": Verdict.FOUND,
-        "slower_costs": [
-            SlowerCost(learning_rate=BEST / 3, value=0.1, cost=0.05, more_epochs=4.0),
-            SlowerCost(learning_rate=BEST / 10, value=0.6, cost=0.24, more_epochs=None),
+        "slower": [
+            Cost(learning_rate=BEST / 3, low=0.0, high=0.05, values=(0.083, 0.194), measured=False),
+            Cost(learning_rate=BEST / 10, low=0.02, high=0.24, values=(0.128, 0.617), measured=False),
         ],
-        "yours": SlowerCost(learning_rate=1e-3, value=0.09, cost=0.03, more_epochs=2.0),
+        "yours": Cost(learning_rate=1e-3, low=0.03, high=0.03, values=(0.15, 0.15), measured=True),
         "trials": trials(),
-        "range_test": range_test(),
-        "response": Response(learning_rates=rates, values=values, low=values - width, high=values + width),
         "schedule": {"name": "cosine", "settings": {"final_fraction": 0.0, "warmup_fraction": 0.1, "num_epochs": None}},
         "seed": 0,
         "seconds": 192.0,

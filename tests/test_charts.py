@@ -116,7 +116,7 @@ def test_a_chart_remains_altairs_own():
     answer = _examples.recommendation()
     narrow = charts.response(answer).properties(width=200)
     assert narrow.to_dict()["width"] == 200
-    both = charts.response(answer) & charts.range_test(answer.range_test)
+    both = charts.response(answer) & charts.range_test(_examples.range_test())
     assert len(both.to_dict()["vconcat"]) == 2
     mine = charts.response(answer).configure_axis(labelFontSize=20).to_dict()["config"]["axis"]
     assert (mine["labelFontSize"], mine["titleFontSize"]) == (20, 12)
@@ -142,14 +142,39 @@ def picture_of_points(picture):
     return len(re.findall(r'aria-roledescription="point"', picture))
 
 
-def test_every_trial_is_a_point_whatever_its_value():
+def test_every_trial_of_a_sweep_is_a_point_whatever_its_value():
+    result = _examples.sweep()
+    assert picture_of_points(svg(charts.response(result))) == len(result.trials)
+
+
+def points_of(answer):
+    """What each point of a race's chart stands for: its trial, the length, and what became of it."""
+    [layer] = [it for it in rate_drawings.response(answer)["layer"] if it["mark"]["type"] == "point"]
+    return [(row["trial"], row["length"], row["what"]) for row in layer["data"]["values"]]
+
+
+def test_a_race_is_drawn_at_each_length_that_its_trainings_have_in_common():
     answer = _examples.recommendation()
-    assert picture_of_points(svg(charts.response(answer))) == len(answer.trials)
+    assert sorted(points_of(answer)) == [
+        (0, "5", "left"),
+        (1, "5", "left"),
+        (2, "20", "ended"),
+        (2, "5", "went on"),
+        (3, "20", "ended"),
+        (3, "5", "went on"),
+        (4, "20", "ended"),
+        (4, "5", "went on"),
+        (5, "20", "diverged"),
+        (5, "5", "went on"),
+        (6, "20", "diverged"),
+        (6, "5", "went on"),
+        (7, "5", "failed"),
+    ]
 
 
 def test_the_winner_the_interval_the_cliff_and_ones_own_rate_are_named():
     picture = svg(charts.response(_examples.recommendation()))
-    for words in ("best: 2.1e-3", "breaks above 2.4e-2", "yours: 1e-3", "within 1 %: 1.1e-3 to 4.6e-3"):
+    for words in ("best: 2.1e-3", "broke at 3e-2", "yours: 1e-3", "7e-4 to 7e-3, 90 % sure"):
         assert words in picture
 
 
@@ -186,10 +211,10 @@ def test_many_trials_get_a_dozen_small_charts_spread_over_the_rates():
 
 
 def test_results_without_an_answer_are_drawn():
-    empty = {"learning_rate": None, "interval": None, "response": None, "range_test": None, "yours": None}
+    empty = {"learning_rate": None, "interval": None, "breaks": None, "yours": None}
     assert svg(charts.draw(_examples.recommendation(**empty, trials=[], verdict=Verdict.ALL_DIVERGED)))
     broken = [_examples.trial(at, 0.1 * at, state=TrialState.DIVERGED, value=None) for at in (1, 2)]
-    assert svg(charts.draw(_examples.recommendation(**empty, trials=broken, largest_stable_learning_rate=0.05)))
+    assert svg(charts.draw(_examples.recommendation(**empty, trials=broken)))
     nothing = _examples.range_test(losses=np.full(420, np.nan), smoothed=np.full(420, np.nan), learning_rate=None)
     assert svg(charts.draw(nothing))
     one = _examples.sweep(trials=[_examples.trial(0, 1e-3, epochs=1)])

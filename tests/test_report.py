@@ -14,7 +14,7 @@ from learnrate._report import render, report
 from learnrate._watching.tally import AtWork
 from learnrate.curves import LearningCurve
 from learnrate.errors import InvalidArgumentError
-from learnrate.results import Recommendation, ScheduleOutcome, SlowerCost, TrialState, Verdict
+from learnrate.results import Cost, Recommendation, ScheduleOutcome, TrialState, Verdict
 
 EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>{{ 7 * 7 }}<!--"
 
@@ -60,11 +60,14 @@ def test_the_first_screen_says_the_answer_and_how_sure_it_is(tmp_path):
         "Learning rate 2.1e-3",
         "As the peak of a cosine schedule, warmed up over the first 10 % of the run, for 20 epochs.",
         "val_loss reached 0.083 after 17 of 20 epochs",
-        "1.1e-3 to 4.6e-3: within 1 % of the best",
-        "above 2.4e-2",
-        "7e-4 costs 5 % more, or 4 epochs more for the same val_loss",
-        "2.1e-4 costs 24 % more",
-        "1e-3 costs 3 % more",
+        "The best lies Between 7e-4 and 7e-3, 90 % sure",
+        "Held at 7e-3 for 20 epochs, broke at 3e-2 after 5 epochs",
+        "7e-4: at most 5 % worse, 80 % sure (val_loss 0.194 or better)",
+        "2.1e-4: 2 to 24 % worse, 80 % sure (val_loss 0.128 to 0.617)",
+        "Yours, 1e-3: 3 % worse, measured (val_loss 0.15)",
+        "Percentages are of the way from 2.31, before training, to 0.083.",
+        "The chance that no learning rate is more than 1 % better: 77 %.",
+        "A larger budget compares it with its neighbours for longer",
         "The best learning rate lies inside the range, with worse ones on both sides.",
         "8 trainings: 3 over all 20 epochs, 1 over fewer, 1 pruned, 2 diverged, 1 failed.",
         "1.9 training runs of 20 epochs, the winner's own included; 2.0 were allowed. 3 min 12 s.",
@@ -87,7 +90,7 @@ def test_trials_come_by_learning_rate_each_with_its_diagnosis(tmp_path):
 
 def test_no_answer_is_said_with_what_to_try(tmp_path):
     answer = _examples.recommendation(
-        learning_rate=None, interval=None, response=None, yours=None, slower_costs=[], verdict=Verdict.ALL_DIVERGED
+        learning_rate=None, interval=None, confidence=None, yours=None, slower=[], verdict=Verdict.ALL_DIVERGED
     )
     page = write(answer, tmp_path)
     words = words_of(page)
@@ -122,7 +125,6 @@ def test_markup_in_names_errors_and_warnings_stays_text(tmp_path):
         warnings=[EVIL],
         settings={EVIL: EVIL, "schedule": {"name": EVIL}},
         schedule={"name": EVIL, "settings": {}, "custom": True},
-        range_test=_examples.range_test(metric=EVIL, suggestions={EVIL: 1e-3}),
     )
     page = write(answer, tmp_path)
     assert own_part(page).count("</script>") == own_part(page).count("<script") == 4
@@ -226,8 +228,9 @@ def test_times_and_costs_are_written_as_people_say_them():
     assert [words.setting(it) for it in (plan, 1e-7, "loss", None, True)] == [
         "cosine (warmup_fraction 0.1)", "1e-7", "loss", "none", "true",
     ]  # fmt: skip
-    better = SlowerCost(learning_rate=1e-3, value=0.1, cost=-0.01, more_epochs=0.2)
-    assert "1e-3 costs no more" in str(words.first_screen(_examples.recommendation(yours=better))["facts"])
+    better = Cost(learning_rate=1e-3, low=-0.01, high=-0.01, values=(0.08, 0.08), measured=True)
+    told = str(words.first_screen(_examples.recommendation(yours=better))["facts"])
+    assert "Yours, 1e-3: does as well, measured (val_loss 0.08)" in told
 
 
 def test_what_to_try_next_names_the_arguments_that_the_verb_has():
@@ -256,7 +259,7 @@ def test_schedules_that_were_compared_stand_in_a_table_the_best_first(tmp_path):
 
 
 def test_a_function_is_told_its_learning_rate_alone(tmp_path):
-    answer = _examples.recommendation(range_test=None, untrained=None)
+    answer = _examples.recommendation(untrained=None)
     assert answer.code() == "learning_rate = 2.1e-3\n"
     assert "Your script learning_rate = 2.1e-3" in words_of(write(answer, tmp_path))
 
@@ -284,7 +287,7 @@ def test_while_at_work_no_seed_is_told_and_nothing_is_drawn_of_what_has_no_value
 
 
 def test_what_broke_the_range_test_is_not_what_breaks_a_training(tmp_path):
-    said = words_of(write(_examples.recommendation(), tmp_path))
+    said = words_of(write(_examples.range_test(), tmp_path))
     assert "where that breaks is not where a whole training does" in said
     assert "This test broke at 6e-2" in words_of(write(_examples.range_test(), tmp_path))
     assert "where that breaks" not in words_of(write(_examples.range_test(cliff=None), tmp_path))

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from benchmarks.regret.tasks import BY_NAME
+from benchmarks.regret.truth import GOOD
+
+from learnrate._selection.evidence import MOVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.regret.answers import Answer, Measures
+    from benchmarks.regret.grid import TaskGrid
 
 DRAWS = 300
 SURE = (5.0, 95.0)  # percentiles of the bootstrap
-LARGEST_TRIED = 10.0  # by default
 
 
 @dataclass(frozen=True)
@@ -108,30 +111,49 @@ def interval_decades(case: Case) -> float:
     return float(np.log10(interval[1] / interval[0])) if interval else np.nan
 
 
-def cliff_right(case: Case) -> float:
-    """Whether the largest stable rate lies within a factor 2 of where training truly breaks.
-
-    On the grid that lies between two rates: the last that held for most seeds and the first that did not. Where that
-    is beyond the largest rate that `select` may try, "nothing breaks" is right as well.
-    """
-    cliff, said = case.truth.cliff, case.answer.details["largest_stable"]
-    if not np.isfinite(cliff):
-        return np.nan
+def breaks_true(case: Case) -> float:
+    """Share of what was said to hold or to break for so long that did, for most of the recording's seeds."""
+    said = case.answer.details["breaks"]
     if said is None:
-        return float(cliff / 10**0.25 > LARGEST_TRIED)
-    return float(cliff / 10**0.25 / 2 <= said <= cliff * 2)
+        return np.nan
+    grid, epochs = case.measures.grids[case.answer.task], BY_NAME[case.answer.task].epochs
+    right = [_breaks(grid, said["broke"], said["broke_epochs"] / epochs)]
+    if said["held"] is not None:
+        right.append(not _breaks(grid, said["held"], said["held_epochs"] / epochs))
+    return float(np.mean(right))
 
 
-def slower_right(case: Case) -> float:
-    """Share of the costs of slower rates that are within a quarter of the truth, or within the noise, or 1 point."""
-    true = case.truth
-    allowed = max(true.noise / true.scale, 0.01)
-    right = []
-    for rate, said in case.answer.details["slower"]:
-        cost = true.regret_near(rate) - max(case.regret, 0.0)
-        if said is not None:
-            right.append(abs(said - cost) <= max(0.25 * abs(cost), allowed))
+def _breaks(grid: TaskGrid, rate: float, share: float) -> bool:
+    """Whether most recorded seeds break at the nearest recorded rate by a share of the horizon.
+
+    That is a loss that is not finite, or a training loss above where the slowest rate's began.
+    """
+    known = np.flatnonzero(grid.own.recorded.any(1))
+    place = known[np.abs(np.log10(grid.learning_rates[known] / rate)).argmin()]
+    seeds = np.flatnonzero(grid.own.recorded[place])
+    mark = min(int(np.searchsorted(grid.steps, round(share * grid.steps[-1]))), len(grid.steps) - 1)
+    began = grid.own.train_loss[known[0], 0, 0]
+    ended = grid.own.train_loss[place, seeds, mark]
+    diverged = grid.own.diverged_at[place, seeds]
+    broke = ((diverged >= 0) & (diverged < grid.steps[mark])) | ~(ended <= began + MOVED * abs(began))
+    return bool(broke.mean() > 0.5)
+
+
+def bands_hold(case: Case) -> float:
+    """Share of the bands for other rates that hold, to a standard error of the truth; what was measured is none."""
+    right = [
+        low - case.truth.standard_error
+        <= case.truth.regret_near(rate) - case.regret
+        <= high + case.truth.standard_error
+        for rate, low, high in case.answer.details["bands"]
+    ]
     return float(np.mean(right)) if right else np.nan
+
+
+def too_sure(case: Case) -> float:
+    """The chance that was said for no rate to be more than 1 % better, less 1 where that is so."""
+    said = case.answer.details["confidence"]
+    return np.nan if said is None else said - (case.regret <= GOOD)
 
 
 def pairs_within_two(cases: Sequence[Case]) -> float:
@@ -147,8 +169,10 @@ def pairs_within_two(cases: Sequence[Case]) -> float:
 SELECT: Mapping[str, Callable[[Sequence[Case]], float]] = {
     "interval holds the best rate": lambda cases: _nanmean([interval_holds(it) for it in cases]),
     "interval in decades, median": lambda cases: _nanmedian([interval_decades(it) for it in cases]),
-    "cliff within a factor 2": lambda cases: _nanmean([cliff_right(it) for it in cases]),
-    "slower costs within a quarter": lambda cases: _nanmean([slower_right(it) for it in cases]),
+    "bands hold": lambda cases: _nanmean([bands_hold(it) for it in cases]),
+    "confidence, mean": lambda cases: _nanmean([it.answer.details["confidence"] for it in cases]),
+    "confidence less truth": lambda cases: _nanmean([too_sure(it) for it in cases]),
+    "breaks as said": lambda cases: _nanmean([breaks_true(it) for it in cases]),
     "pairs of seeds within a factor 2": pairs_within_two,
 }
 
@@ -208,8 +232,8 @@ def shown(name: str, value: float) -> str:
     return f"{value:.2%}" if abs(value) < 0.01 else f"{value:.1%}"
 
 
-def _nanmean(values: Sequence[float]) -> float:
-    known = [it for it in values if np.isfinite(it)]
+def _nanmean(values: Sequence[float | None]) -> float:
+    known = [it for it in values if it is not None and np.isfinite(it)]
     return float(np.mean(known)) if known else np.nan
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from benchmarks.regret.answers import Answer
 from benchmarks.regret.problem import schedule_factor
@@ -90,10 +91,15 @@ def _said(result: Recommendation) -> dict[str, Any]:
     """What a recommendation says beside its learning rate, and which trainings it rests on."""
     return {
         "interval": result.interval,
-        "largest_stable": result.largest_stable_learning_rate,
+        "confidence": result.confidence,
+        "breaks": None if result.breaks is None else msgspec.structs.asdict(result.breaks),
         "epochs": result.epochs,
         "value": result.value,
-        "slower": [(it.learning_rate, it.cost) for it in result.slower_costs],
+        "bands": [
+            (it.learning_rate, it.low, it.high)
+            for it in (result.yours, *result.slower)
+            if it is not None and not it.measured
+        ],
         "verdict": result.verdict.value,
         "seconds": result.seconds,
         "trials": [(it.learning_rate, it.epochs, it.state.value) for it in result.trials],

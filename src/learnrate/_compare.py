@@ -17,8 +17,7 @@ from learnrate._logs.metric_names import canonical, deciding, mode_of
 from learnrate._numbers import rate, short
 from learnrate.errors import InvalidArgumentError, UnknownMetricError
 from learnrate.logs import Log, read
-from learnrate.response import GOOD
-from learnrate.results import DiagnosisVerdict, Sweep, Trial, TrialState, Verdict
+from learnrate.results import GOOD, DiagnosisVerdict, Sweep, Trial, TrialState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,6 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from learnrate import _checks
 from learnrate._selection.conclusion import conclude
 from learnrate._selection.race import Race
@@ -153,8 +151,6 @@ def select(
         lab.find_pieces(race.start, race.first_step)
         winner = race.run()
         answer = conclude(lab, race, winner, settings, time.perf_counter() - started)
-        if lab.estimates_untrained:
-            answer = msgspec.structs.replace(answer, untrained=None)
         if record is not None:
             record.set_result(answer.to_json())
     return answer

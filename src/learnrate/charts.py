@@ -121,12 +121,10 @@ def draw(result: Recommendation | Sweep | RangeTest | Search | Trial | LearningC
 
 
 def recommendation(answer: Recommendation) -> Column:
-    """Draw a recommendation: the metric against the learning rate, the learning curves and the range test."""
+    """Draw a recommendation: the metric against the learning rate, and the learning curves."""
     specs = [rate_drawings.response(answer)]
     if answer.trials:
         specs.append(curve_drawings.overlay(answer.trials, answer.metric))
-    if answer.range_test is not None:
-        specs.append(rate_drawings.losses({"": answer.range_test}))
     return _column(specs)
 
 
@@ -152,8 +150,9 @@ def search(result: Search) -> Column:
 def response(answer: Recommendation | Sweep) -> Layers:
     """Draw the metric against the learning rate, on a log axis.
 
-    The fitted bowl with its band, the learning rates within 1 % of the best shaded, the cliff, the user's own rate,
-    and every trial by its state. Trials whose metric lies beyond the axis stand at its end, and the axis says so.
+    Of a sweep, every trial by its state. Of a recommendation, a row of points for each length that trainings were
+    compared at, hollow where one was left there; the learning rates between which the best lies shaded; where training
+    broke, and the user's own rate. What lies beyond the axis stands at its end, and the axis says so.
     """
     return _layers(rate_drawings.response(answer))
 

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any, Self, cast, get_origin
 import msgspec
 import numpy as np
 
+from learnrate._answer_words import break_words, confidence_words, cost_words, interval_words, way_words
 from learnrate._numbers import epoch_number, percent, rate, short
 from learnrate.curves import Array, LearningCurve, Mode  # noqa: TC001  # msgspec reads the types when it decodes
 
 if TYPE_CHECKING:
     import altair as alt
+
+
+GOOD = 0.01
+"""Good means within 1 % of the way from the untrained metric to the best one."""
 
 
 class TrialState(enum.Enum):
@@ -38,6 +43,7 @@ class Verdict(enum.Enum):
     ALL_DIVERGED = "every learning rate diverged"
     UNDECIDED = "undecided"
     UNUSED = "the learning rate is not used"
+    NO_GAIN = "no learning rate is better than no training"
 
     @property
     def message(self) -> str:
@@ -80,6 +86,10 @@ _VERDICTS = {
     Verdict.UNUSED: (
         "every learning rate gave the same metrics, to the last digit",
         "does the training use the rate that it is given: is {learning_rate} in the command, and is it read?",
+    ),
+    Verdict.NO_GAIN: (
+        "the metric was best before training, at every learning rate",
+        "keep the weights as they are; if training ought to help, look for the reason in the data and in the model",
     ),
 }
 
@@ -174,26 +184,33 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         return charts.trial(self)
 
 
-class SlowerCost(msgspec.Struct, frozen=True, kw_only=True):
-    """What another learning rate costs.
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What another learning rate costs at full length.
 
-    `cost` is (its metric − best) / (metric before training − best): 0.03 means 3 % of the way back to an untrained
-    model. `more_epochs` is how many epochs more than the horizon it needs for the same metric, None where unknown.
+    `low` and `high` are shares of the way from the metric before training to the winner's, by which it is worse: the
+    same where it was `measured`, else a range that holds in 80 % of the cases; `values` are the metrics there. Where
+    training `breaks`, nothing is reached.
     """
 
     learning_rate: float
-    value: float
-    cost: float
-    more_epochs: float | None = None
+    low: float
+    high: float
+    values: tuple[float, float]
+    measured: bool
+    breaks: bool = False
 
 
-class Response(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The fitted metric as a function of the learning rate, with its uncertainty, ready to draw."""
+class Break(msgspec.Struct, frozen=True, kw_only=True):
+    """Where training was seen to break: a loss that is not finite, or a training loss above where it began.
 
-    learning_rates: Array
-    values: Array
-    low: Array
-    high: Array
+    `held` is the fastest learning rate that did not, trained for `held_epochs`; None where none held. `broke` is the
+    slowest above it, trained for `broke_epochs` until then.
+    """
+
+    held: float | None
+    held_epochs: float
+    broke: float
+    broke_epochs: float
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -349,13 +366,19 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
 
     Args:
         learning_rate: The peak of the schedule to use; None where there is no answer (the verdict says why).
-        interval: The lowest and highest learning rate within 1 % of the best.
-        largest_stable_learning_rate: Training is expected to break above it; None where nothing broke.
+        interval: Between which learning rates the best one lies, 90 % sure: the nearest on either side than which
+            one nearer to the recommended rate was better at the same length. Where there is none on a side, the
+            range's end; None where there is none on either. On the benchmark's families left out it holds the best
+            rate in DESIGN_HOLDS %.
+        confidence: The chance that no learning rate is more than 1 % of the way better than the recommended one.
+        breaks: Where training was seen to break; None where it was not.
         epochs: After how many epochs the winner was at its best.
         value: The metric there.
+        reference: From which metric shares of the way are counted: `untrained`, or, where nobody can evaluate that, the
+            worst that slow trainings began with.
         cost: What finding out cost, in full training runs, the winner's own included.
-        slower_costs: What a third and a tenth of the learning rate would cost.
-        yours: What the rate that the user had set would cost; None where it is not known.
+        slower: What a third and a tenth of the learning rate would cost, as far as something is known of it.
+        yours: What the rate that the user had set would cost; None where it is recommended or nothing is known of it.
         schedules: What each schedule reached, where several were compared; the rest is about the best of them.
         vectorized: Why the probes were trained together in one program; None where one after another.
         framework: The problem's: "torch", "keras", "sklearn" or "jax"; None where it has none.
@@ -364,21 +387,21 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
 
     learning_rate: float | None
     interval: tuple[float, float] | None
-    largest_stable_learning_rate: float | None
+    confidence: float | None
+    breaks: Break | None
     epochs: float | None
     horizon: int
     value: float | None
     untrained: float | None
+    reference: float | None
     metric: str
     mode: Mode
     cost: float
     budget: float
     verdict: Verdict
-    slower_costs: list[SlowerCost]
-    yours: SlowerCost | None
+    slower: list[Cost]
+    yours: Cost | None
     trials: list[Trial]
-    range_test: RangeTest | None
-    response: Response | None
     schedule: dict[str, Any]
     seed: int
     seconds: float
@@ -389,9 +412,23 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
     framework: str | None = None
     best: Any = None
 
+    @property
+    def largest_stable_learning_rate(self) -> float | None:
+        """The fastest learning rate that was seen to hold where a faster one broke; None where nothing broke."""
+        return None if self.breaks is None else self.breaks.held
+
     def to_json(self) -> str:
         """Return the result as JSON, without the weights; NaN and infinity become null."""
         return msgspec.json.encode(msgspec.structs.replace(self, best=None), enc_hook=_array_to_list).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote; of an answer of version 0.1.0, what it said beside the rate is left out."""
+        told: dict[str, Any] = msgspec.json.decode(text)
+        if "slower_costs" in told:
+            nothing = dict.fromkeys(("interval", "confidence", "breaks", "yours"))
+            told |= {**nothing, "reference": told["untrained"], "slower": []}
+        return msgspec.convert(told, type=cls, dec_hook=_list_to_array)
 
     def code(self, framework: str | None = None) -> str:
         """Return the lines to paste into a training script.
@@ -406,18 +443,14 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
     def __str__(self) -> str:
         if self.learning_rate is None:
             return "\n".join(["no learning rate", *_footnotes(self)])
-        breaks = self.largest_stable_learning_rate
-        notes = [
-            None if self.interval is None else f"within 1 %: {rate(self.interval[0])} to {rate(self.interval[1])}",
-            None if breaks is None else f"training breaks above {rate(breaks)}",
-        ]
-        known = "; ".join(note for note in notes if note)
-        lines = [f"learning rate {rate(self.learning_rate)}" + (f"    ({known})" if known else "")]
-        costs = [f"your {rate(self.yours.learning_rate)} {_costs(self.yours)}"] if self.yours else []
-        if self.slower_costs:
-            costs.append(f"a tenth of {rate(self.learning_rate)} {_costs(self.slower_costs[-1])}")
+        where, sure = interval_words(self), confidence_words(self)
+        lines = [f"learning rate {rate(self.learning_rate)}" + (f"    (the best lies {where})" if where else "")]
         epochs = "" if self.epochs is None else f" after {short(self.epochs)} of {self.horizon} epochs"
-        lines.append("; ".join([f"{self.metric} {short(self.value, 3)}{epochs}", ", ".join(costs)]).rstrip("; "))
+        lines.append(f"{self.metric} {short(self.value, 3)}{epochs}" + (f"; {sure}" if sure else ""))
+        others = [("your ", self.yours), *(("", one) for one in self.slower)]
+        costs = [f"{whose}{rate(one.learning_rate)}: {cost_words(one, self.metric)}" for whose, one in others if one]
+        lines += [*costs, f"percentages are of {way_words(self)}"] if costs else []
+        lines += [] if self.breaks is None else [break_words(self.breaks)]
         lines += _schedule_lines(self)
         lines.append(f"spent {self.cost:.1f} training runs, the winner's own included" + _weights(self.best))
         return "\n".join([*lines, *_footnotes(self)])
@@ -522,12 +555,6 @@ class Search(Result, frozen=True, kw_only=True, eq=False):
 
 def _setting(value: Any) -> str:
     return short(value, 3) if isinstance(value, float) else str(value)
-
-
-def _costs(other: SlowerCost) -> str:
-    if math.isinf(other.cost):
-        return "breaks training"
-    return "does as well" if other.cost < 0.005 else f"costs {percent(other.cost)} more"
 
 
 def _weights(best: Any) -> str:

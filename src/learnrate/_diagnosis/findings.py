@@ -15,8 +15,7 @@ import numpy as np
 
 from learnrate._diagnosis.trends import Forecast, Turn, best_by, noise, turn
 from learnrate._numbers import epoch_number, percent, short
-from learnrate.response import GOOD
-from learnrate.results import DiagnosisVerdict, Finding
+from learnrate.results import GOOD, DiagnosisVerdict, Finding
 
 if TYPE_CHECKING:
     from learnrate.curves import Array, Mode

@@ -7,7 +7,7 @@ metrics are values: a dot or a bracket in a field's name draws nothing.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ from learnrate._drawings.axes import (
     flag_layers,
     has_point,
     picked_rule,
+    places,
     rate_channel,
     rates,
     sized,
@@ -39,34 +40,31 @@ from learnrate._drawings.axes import (
     unpicked,
     values,
 )
-from learnrate._numbers import rate, short
-from learnrate.results import Recommendation, Response, Sweep
+from learnrate._numbers import epoch_number, rate, short
+from learnrate.results import Recommendation, Sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from learnrate.curves import Array
-    from learnrate.results import RangeTest
+    from learnrate.results import RangeTest, Trial
 
+# From short trainings to full ones, as pale to dark; the palest still has a contrast of 3 on white and on near-black.
+_SHORT_TO_FULL = ["#b3629b", "#808080", "#008f8a", "#4f83b5", BLUE]
 _COARSER = 3.0
 """How many times as wide, on the log axis, a step is not compared with the next one."""
 
 
 def response(answer: Recommendation | Sweep, *, width: int | None = WIDTH) -> Spec:
-    """Draw the metric against the learning rate: bowl, interval, cliff, and every trial by its state."""
-    recommended = isinstance(answer, Recommendation)
-    bowl = answer.response if recommended else None
+    """Draw the metric against the learning rate: every trial by its state, in a race at each length it was seen at."""
     flags = _response_flags(answer)
-    trained = [trial.learning_rate for trial in answer.trials]
-    x = rates([*trained, *(flag.rate for flag in flags), *([] if bowl is None else bowl.learning_rates.tolist())])
-    seen = [trial.value for trial in answer.trials]
-    fitted: list[float] = [] if bowl is None else bowl.values.tolist()
-    whole = [trial.value for trial in answer.trials if trial.state in CALM and trial.epochs >= answer.horizon]
-    y = values([*seen, *fitted], calm=[*whole, *fitted])
-    layers = [] if bowl is None else _bowl(bowl, x, y, answer.metric)
-    if recommended and answer.interval is not None:
-        layers.insert(0, _interval(answer.interval, x))
-    layers += [picked_rule(x), *flag_layers(flags, x, width=width), _points(answer, x, y)]  # points take the pointer
+    recommended = isinstance(answer, Recommendation)
+    shown = [] if not recommended or answer.interval is None else list(answer.interval)
+    x = rates([*(trial.learning_rate for trial in answer.trials), *(flag.rate for flag in flags), *shown])
+    layers = _raced(answer, x) if recommended else [_points(answer, x)]
+    if shown:
+        layers.insert(0, _interval(shown[0], shown[1], x))
+    layers[-1:-1] = [picked_rule(x), *flag_layers(flags, x, width=width)]  # points take the pointer
     spec = sized({"params": [PICKED], "layer": layers}, width, 300)
     return titled(spec, f"{answer.metric} against learning rate")
 
@@ -76,53 +74,116 @@ def _response_flags(answer: Recommendation | Sweep) -> list[Flag]:
     if answer.learning_rate is not None:
         flags.append(Flag(answer.learning_rate, f"best: {rate(answer.learning_rate)}", GREEN))
     if isinstance(answer, Recommendation):
-        cliff, yours = answer.largest_stable_learning_rate, answer.yours
-        if cliff is not None:
-            flags.append(Flag(cliff, f"breaks above {rate(cliff)}", VERMILLION, (6, 3)))
-        if yours is not None:
+        breaks, yours = answer.breaks, answer.yours
+        if breaks is not None:
+            flags.append(Flag(breaks.broke, f"broke at {rate(breaks.broke)}", VERMILLION, (6, 3)))
+        if yours is not None and (breaks is None or yours.learning_rate != breaks.broke):
             flags.append(Flag(yours.learning_rate, f"yours: {rate(yours.learning_rate)}", PURPLE, (2, 3)))
     return flags
 
 
-def _interval(interval: tuple[float, float], x: Domain) -> Spec:
-    low, high = interval
+def _interval(low: float, high: float, x: Domain) -> Spec:
     return {
-        "data": {"values": [{"rate": low, "end": high, "what": f"within 1 %: {rate(low)} to {rate(high)}"}]},
+        "data": {"values": [{"rate": low, "end": high, "what": f"{rate(low)} to {rate(high)}, 90 % sure"}]},
         "mark": {"type": "rect", "color": GREEN, "opacity": 0.16},
         "encoding": {
             "x": rate_channel(x),
             "x2": {"field": "end"},
-            "tooltip": {"field": "what", "title": "good"},
+            "tooltip": {"field": "what", "title": "the best lies"},
         },
     }
 
 
-def _bowl(bowl: Response, x: Domain, y: Domain, metric: str) -> list[Spec]:
-    columns = zip(
-        bowl.learning_rates.tolist(), bowl.values.tolist(), bowl.low.tolist(), bowl.high.tolist(), strict=True
+def _raced(answer: Recommendation, x: Domain) -> list[Spec]:
+    """Draw what was reached at each length at which trainings were left: lines between them, and points.
+
+    The axis is fitted to what is no worse than no training.
+    """
+    rows = [row for length in _lengths(answer) for row in _rung(answer, length)]
+    sign = 1 if answer.mode == "min" else -1
+    worst = math.inf if answer.reference is None else sign * answer.reference
+    y = values(
+        [row["value"] for row in rows],
+        calm=[row["value"] for row in rows if row["calm"] and sign * row["value"] <= worst],
     )
-    rows = [
-        {"rate": at, "value": value, "low": y.within(low, value), "high": y.within(high, value)}
-        for at, value, low, high in columns
-        if at > 0 and math.isfinite(value)
-    ]
-    data = {"values": rows}
-    height = y.channel("low", metric)
+    end = y.high if answer.mode == "min" else y.low
+    rows = [row | {"shown": y.within(row["value"], end), "value": short(row["value"], 4)} for row in rows]
+    names = list(dict.fromkeys(row["length"] for row in rows))
+    scale = {"domain": names, "range": [_SHORT_TO_FULL[place] for place in places(len(_SHORT_TO_FULL), len(names))]}
+    legend = {"title": "trained for, epochs", "legend": {"symbolType": "circle", "symbolFillColor": "transparent"}}
+    colour: Spec = {"field": "length", "type": "nominal", "scale": scale, "sort": names} | legend
+    across, up = rate_channel(x), y.channel("shown", answer.metric)
+    tooltip = {"words": "learning rate", "value": "value", "length": "after epochs", "what": "then", "trial": "trial"}
     return [
         {
-            "data": data,
-            "mark": {"type": "area", "color": BLUE, "opacity": 0.15, "clip": True},
-            "encoding": {"x": rate_channel(x), "y": height, "y2": {"field": "high"}},
+            "data": {"values": [row for row in rows if row["calm"]]},
+            "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.6, "clip": True},
+            "encoding": {
+                "x": across,
+                "y": up,
+                "color": colour,
+                "order": {"field": "rate", "type": "quantitative"},
+            },
         },
         {
-            "data": data,
-            "mark": {"type": "line", "color": BLUE, "strokeWidth": 2, "clip": True},
-            "encoding": {"x": rate_channel(x), "y": y.channel("value", metric)},
+            "data": {"values": rows},
+            "mark": {"type": "point", "cursor": "pointer", "strokeWidth": 2, "size": 70},
+            "encoding": {
+                "x": across,
+                "y": up,
+                "color": colour,
+                "fill": {"condition": {"test": "datum.left", "value": "transparent"}, **colour, "legend": None},
+                "shape": {"condition": {"test": "datum.calm", "value": "circle"}, "value": "cross"},
+                "opacity": unpicked(otherwise=0.9),
+                "tooltip": [{"field": field, "title": title} for field, title in tooltip.items()],
+            },
         },
     ]
 
 
-def _points(answer: Recommendation | Sweep, x: Domain, y: Domain) -> Spec:
+def _lengths(answer: Recommendation) -> list[float]:
+    """At how many epochs trainings ended, the fewest first; what differs by less than a hundredth is one length."""
+    ends = sorted({trial.epochs for trial in answer.trials if trial.state in CALM})
+    return [end for place, end in enumerate(ends) if place + 1 == len(ends) or ends[place + 1] > end * 1.01] or [0.0]
+
+
+def _rung(answer: Recommendation, length: float) -> Iterator[dict[str, Any]]:
+    """What each trial had reached after so many epochs, and those that broke before the next such length."""
+    for trial in answer.trials:
+        metric = trial.curve.metrics.get(answer.metric)
+        near = [] if metric is None else np.flatnonzero(np.abs(trial.curve.epochs - length) <= 0.01 * length).tolist()
+        value = math.nan if metric is None or not near else float(metric[near[-1]])
+        broke = trial.state not in CALM and _broke_by(answer, trial, length)
+        if not broke and not math.isfinite(value):
+            continue
+        left = trial.epochs <= length * 1.01 < answer.horizon
+        yield {
+            "trial": trial.number,
+            "rate": trial.learning_rate,
+            "words": rate(trial.learning_rate),
+            "length": epoch_number(length),
+            "value": value,
+            "calm": not broke,
+            "left": left and not broke,
+            "what": trial.state.value
+            if broke
+            else "left"
+            if left
+            else "went on"
+            if length < answer.horizon
+            else "ended",
+        }
+
+
+def _broke_by(answer: Recommendation, trial: Trial, length: float) -> bool:
+    """Whether this is the first length at or after which a trial broke; the last one where it broke beyond it."""
+    lengths = _lengths(answer)
+    return length == next((one for one in lengths if one >= trial.epochs), lengths[-1])
+
+
+def _points(answer: Sweep, x: Domain) -> Spec:
+    whole = [trial.value for trial in answer.trials if trial.state in CALM and trial.epochs >= answer.horizon]
+    y = values([trial.value for trial in answer.trials], calm=whole)
     worst = y.high if answer.mode == "min" else y.low
     rows: Rows = [
         {

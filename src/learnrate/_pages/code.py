@@ -116,13 +116,12 @@ def lines_for(recommendation: Recommendation | Sweep | Search, framework: str | 
 def takes_one_rate(answer: Recommendation | Sweep | Search) -> bool:
     """Whether a function or a command was asked, which makes its schedule itself.
 
-    It has no framework, and nobody can evaluate it before it trains; other answers of version 0.1.0 have a range test.
+    It has no framework, and nobody can evaluate it before it trains.
     """
     return (
         isinstance(answer, Recommendation)
         and answer.framework is None
         and answer.untrained is None
-        and answer.range_test is None
         and not answer.schedule.get("custom")
     )
 

@@ -71,11 +71,10 @@ def _charts(
             sections.append(words.response_section(result))
         if drawn:
             sections.append(words.curves_section(result))
-    test = result if isinstance(result, RangeTest) else getattr(result, "range_test", None)
-    if test is not None:
-        views["losses"] = untitled(rate_drawings.losses({"": test}, width=None))
-        views["changes"] = untitled(rate_drawings.loss_changes({"": test}, width=None))
-        sections.append(words.range_test_section(test))
+    if isinstance(result, RangeTest):
+        views["losses"] = untitled(rate_drawings.losses({"": result}, width=None))
+        views["changes"] = untitled(rate_drawings.loss_changes({"": result}, width=None))
+        sections.append(words.range_test_section(result))
     if not isinstance(result, RangeTest) and (planned := schedule_spec(result)) is not None:
         views["schedule"] = planned
         sections.append(words.schedule_section(result))

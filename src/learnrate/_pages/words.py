@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
+from learnrate._answer_words import break_words, confidence_words, cost_words, interval_words, way_words
 from learnrate._drawings import rate_drawings
 from learnrate._numbers import percent, rate, short
 from learnrate._pages import code
@@ -14,10 +15,11 @@ from learnrate.results import RangeTest, Recommendation, Search, Sweep, TrialSta
 
 if TYPE_CHECKING:
     from learnrate._watching.tally import AtWork
-    from learnrate.results import SlowerCost, Trial
+    from learnrate.results import Trial
 
 _BRIEFLY = "It trains a few steps at each rate: where that breaks is not where a whole training does."
 _SHORTER = "over fewer"
+SURE_ENOUGH = 0.9
 _NAMES = {"one_cycle": "one-cycle", "inverse_time": "inverse-time", "warmup_stable_decay": "warmup-stable-decay"}
 
 
@@ -151,28 +153,27 @@ def epochs_words(count: float) -> str:
 
 def _recommendation_facts(answer: Recommendation) -> list[tuple[str, str | list[str]]]:
     facts: list[tuple[str, str | list[str]]] = []
-    if answer.interval is not None:
-        low, high = answer.interval
-        facts.append(("Good range", f"{rate(low)} to {rate(high)}: within 1 % of the best"))
-    if answer.learning_rate is not None:
-        cliff = answer.largest_stable_learning_rate
-        facts.append(("Training breaks", "nowhere in the range tried" if cliff is None else f"above {rate(cliff)}"))
-    if answer.slower_costs:
-        facts.append(("Slower costs", [_cost(cost, answer) for cost in answer.slower_costs]))
-    if answer.yours is not None:
-        facts.append(("Yours", _cost(answer.yours, answer)))
-    sure = "" if answer.verdict is not Verdict.FOUND else f"{capital(answer.verdict.message)}. "
-    facts.append(("How sure", sure + _trainings(answer)))
+    where, sure = interval_words(answer), confidence_words(answer)
+    if where:
+        facts.append(("The best lies", capital(where)))
+    others = [("yours, ", answer.yours), *(("", one) for one in answer.slower)]
+    costs = [f"{whose}{rate(one.learning_rate)}: {cost_words(one, answer.metric)}" for whose, one in others if one]
+    if costs:
+        facts.append(("Others", [*map(capital, costs), f"Percentages are of {way_words(answer)}."]))
+    if answer.breaks is not None:
+        facts.append(("Training breaks", capital(break_words(answer.breaks))))
+    told = [answer.verdict.message if answer.verdict is Verdict.FOUND else "", sure, _surer(answer)]
+    facts.append(("How sure", " ".join([*(f"{capital(it)}." for it in told if it), _trainings(answer)])))
     spent = f"{answer.cost:.1f} training runs of {epochs_words(answer.horizon)}, the winner's own included"
     facts.append(("What it cost", f"{spent}; {answer.budget:.1f} were allowed. {capital(duration(answer.seconds))}."))
     return facts
 
 
-def _cost(cost: SlowerCost, answer: Recommendation) -> str:
-    share = "no more" if cost.cost <= 0 else f"{percent(cost.cost)} more"
-    more = cost.more_epochs
-    epochs = "" if more is None or more < 0.5 else f", or {epochs_words(round(more))} more for the same {answer.metric}"
-    return f"{rate(cost.learning_rate)} costs {share}{epochs}"
+def _surer(answer: Recommendation) -> str:
+    """Say what would make the answer surer; empty where nothing would by much."""
+    if answer.confidence is None or answer.confidence >= SURE_ENOUGH:
+        return ""
+    return "a larger budget compares it with its neighbours for longer, which makes it surer"
 
 
 def _trainings(result: Recommendation | Sweep) -> str:
@@ -233,14 +234,18 @@ def _range_test_facts(test: RangeTest) -> list[tuple[str, str | list[str]]]:
 
 def response_section(result: Recommendation | Sweep) -> dict[str, Any]:
     """Return heading, caption and alternative text of the response chart."""
-    fitted = isinstance(result, Recommendation) and result.response is not None
-    bowl = "The line is the fitted bowl, its band the uncertainty, the green area what is within 1 % of the best. "
+    raced = isinstance(result, Recommendation)
+    caption = (
+        "Each line joins what was trained equally long, as many epochs as its colour says; a hollow point was left. "
+        "The best learning rate lies in the green area, 90 % sure. Press a point to find its learning rate elsewhere."
+        if raced
+        else "Each point is a training, a small one if it was short. Press one to find it in the other charts."
+    )
     best = "" if result.learning_rate is None else f" The best is {rate(result.learning_rate)}."
     return {
         "id": "response",
         "title": f"{result.metric} against learning rate",
-        "caption": (bowl if fitted else "")
-        + "Each point is a training, a small one if it was short. Press one to find it in the other charts.",
+        "caption": caption,
         "views": ["response"],
         "alt": [
             f"{result.metric} against learning rate, {trainings(len(result.trials))}.{best} The table has the data."

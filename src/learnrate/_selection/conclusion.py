@@ -1,65 +1,72 @@
-"""From what `select` trained to what it says: the response, the interval, what slower costs, the verdict."""
+"""From what `select` trained to what it says: the verdict, what others cost, where training breaks, what is open."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from learnrate._numbers import rate, short
+from learnrate._selection import claims
+from learnrate._selection.courses import Course, Courses
+from learnrate._selection.evidence import MOVED
 from learnrate._selection.race import NEAR, QUARTER
-from learnrate.response import GOOD, Bowl, fit_bowl
-from learnrate.results import Recommendation, Response, SlowerCost, Trial, TrialState, Verdict
-from learnrate.schedules import as_values, describe
+from learnrate.results import Break, Cost, Recommendation, Trial, TrialState, Verdict
+from learnrate.schedules import describe
 
 if TYPE_CHECKING:
     from learnrate._selection.race import Race
     from learnrate._trials.laboratory import Laboratory
-    from learnrate.curves import Array, Mode
 
 SLOWER = (1 / 3, 1 / 10)
-DRIFT = 0.3
-"""The best rate falls as the horizon to this power: a longer training can take the time that a smaller rate needs."""
-SLOWNESS = 0.6
-"""A tenth of the rate does what the rate does in 10^-0.6 of the time: it makes up with less noise. On the benchmark's
-small tasks 0.5 is right most often; on handwritten digits a tenth needed six times as many epochs, which is 0.8."""
+SAME = 0.03
+"""Decades: rates that are written alike."""
+
+
+class Standing(NamedTuple):
+    """The recommended trial, its learning rate's course among the others', and the courses that bound it."""
+
+    winner: Trial
+    course: Course
+    courses: Courses
+    slower: Course | None
+    faster: Course | None
 
 
 def conclude(
     lab: Laboratory, race: Race, winner: Trial | None, settings: dict[str, Any], seconds: float
 ) -> Recommendation:
     """Say what the trials show."""
-    sign = 1 if lab.mode == "min" else -1
-    winner = improved(lab, winner)
-    bowl = None if winner is None else fit_response(lab, race, winner)
-    best = None if winner is None else winner.curve.best(lab.metric, lab.mode)
-    good = None if bowl is None else bowl.good()
-    weights = None if winner is None else lab.best_weights(winner)  # before the warnings are read: it may add one
+    gained = improved(lab, winner)
+    standing = None if gained is None else standing_of(lab, gained)
+    best = None if gained is None else gained.curve.best(lab.metric, lab.mode)
+    weights = None if gained is None else lab.best_weights(gained)  # before the warnings are read: it may add one
+    broke = race.broke_between()
+    own: float | None = settings["start"] or getattr(lab.problem, "learning_rate", None)
+    interval = None if standing is None else _interval(standing, race)
     return Recommendation(
-        learning_rate=None if winner is None else winner.learning_rate,
-        interval=None if good is None else (float(10 ** max(good[0], race.low)), float(10 ** min(good[1], race.high))),
-        largest_stable_learning_rate=None if bowl is None or math.isinf(bowl.cliff) else float(10**bowl.cliff),
+        learning_rate=None if gained is None else gained.learning_rate,
+        interval=None if interval is None else (10 ** interval[0], 10 ** interval[1]),
+        confidence=None if interval is None or standing is None else _confidence(standing, interval),
+        breaks=None if broke is None else _break(*broke),
         epochs=None if best is None else best.epoch,
         horizon=lab.epochs,
         value=None if best is None else best.value,
-        untrained=lab.untrained_value,
+        untrained=None if lab.estimates_untrained else lab.untrained_value,
+        reference=lab.untrained_value,
         metric=lab.metric,
         mode=lab.mode,
         cost=lab.spent,
         budget=float(lab.budget or lab.spent),
-        verdict=verdict_of(lab, race, winner, bowl),
-        slower_costs=[]
-        if winner is None or bowl is None
-        else [cost_of(bowl, winner.learning_rate * part, lab, winner) for part in SLOWER],
-        yours=None if winner is None or bowl is None else _yours(bowl, lab, winner, settings),
+        verdict=verdict_of(lab, race, standing) if winner is None or gained is not None else Verdict.NO_GAIN,
+        slower=_costs(lab, standing, [] if gained is None else _slower(gained, own)),
+        yours=next(iter(_costs(lab, standing, [own] if own else [])), None),
         trials=[lab.diagnosed(trial) for trial in lab.trials],
-        range_test=None,
-        response=None if bowl is None else _drawn(bowl, sign),
         schedule=describe(lab.schedule),
         seed=lab.seed,
         seconds=seconds,
-        warnings=lab.warnings + _cut_short(lab, winner) + _open_sides(lab, winner) + _rivals_left(lab, winner),
+        warnings=lab.warnings + (_left_open(lab, standing) if standing else _nothing_gained(lab, winner)),
         settings=settings,
         vectorized=None if lab.together is None else lab.together.why,
         framework=getattr(lab.problem, "framework", None),
@@ -67,31 +74,128 @@ def conclude(
     )
 
 
-def fit_response(lab: Laboratory, race: Race, winner: Trial) -> Bowl:
-    """Fit the bowl of full-length trainings from the winner's curve and from the trainings that went less far.
+def standing_of(lab: Laboratory, winner: Trial) -> Standing:
+    """Place a trial among the others."""
+    courses = Courses(lab)
+    course = courses.of(winner.learning_rate)
+    assert course is not None  # noqa: S101  # it is one of the laboratory's trials
+    return Standing(winner, course, courses, *courses.bounds(course))
 
-    On the slow side progress depends on the sum of the learning rates, to a power, so what a rate has reached when
-    the sum is a tenth of the whole tells what a slower rate reaches in full length. On the fast side the trainings
-    that were left on the way show how much worse than the best they were there; as the best rate falls with the
-    horizon, so does the whole side.
-    """
-    center = math.log10(winner.learning_rate)
+
+def rivals(standing: Standing) -> list[Course]:
+    """Return what was ahead of the winner, by more than may be expected to turn, at the longest length they share."""
+    found: list[Course] = []
+    for other in standing.courses.all:
+        shared = np.intersect1d(other.steps, standing.course.steps)
+        if other is standing.course or other.broke or not len(shared):
+            continue
+        mine, theirs = standing.course.at(shared[-1]), other.at(shared[-1])
+        if mine > theirs and mine - theirs > NEAR * standing.courses.way(mine, theirs):
+            found.append(other)
+    return found
+
+
+def verdict_of(lab: Laboratory, race: Race, standing: Standing | None) -> Verdict:
+    """Say whether the answer has worse learning rates on both sides, and if not, why."""
+    if standing is None:
+        return _why_there_is_none(lab, race)
+    if standing.slower is None and standing.course.x - race.low < QUARTER:
+        return Verdict.TOO_NARROW_LEFT
+    if standing.faster is None and race.high - standing.course.x < QUARTER:
+        return Verdict.TOO_NARROW_RIGHT
+    gain = standing.courses.way(float(standing.course.best[-1]))
+    if standing.courses.untrained is not None and gain <= noise_of(lab, standing.winner):
+        return Verdict.FLAT
+    is_open = standing.slower is None or standing.faster is None
+    return Verdict.UNDECIDED if is_open or rivals(standing) else Verdict.FOUND
+
+
+def _why_there_is_none(lab: Laboratory, race: Race) -> Verdict:
+    if race.is_unused:
+        return Verdict.UNUSED
+    finished = [trial.learning_rate for trial in lab.trials if trial.state is TrialState.COMPLETE]
+    diverged = [trial.learning_rate for trial in lab.trials if trial.state is TrialState.DIVERGED]
+    lowest = min((trial.learning_rate for trial in lab.trials), default=math.inf)
+    if not finished or (diverged and min(diverged) < max(finished)):  # it is not the rate that breaks it
+        return Verdict.ALL_DIVERGED
+    return Verdict.TOO_NARROW_LEFT if math.log10(lowest) - race.low < QUARTER else Verdict.FLAT
+
+
+def improved(lab: Laboratory, winner: Trial | None) -> Trial | None:
+    """Return the winner if it became better than the untrained model, None otherwise: nothing is to be recommended."""
+    untrained = None if lab.estimates_untrained else lab.untrained_value
+    if winner is None or winner.value is None or untrained is None:
+        return winner
+    better = winner.value < untrained if lab.mode == "min" else winner.value > untrained
+    return winner if better else None
+
+
+def noise_of(lab: Laboratory, winner: Trial) -> float:
+    """Return the standard deviation of the metric around the winner's own trend, from differences of neighbours."""
+    values = winner.curve.values(lab.metric)
+    steps = np.diff(values[np.isfinite(values)], n=2)
+    return float(np.median(np.abs(steps)) / (0.6745 * math.sqrt(6))) if len(steps) else 0.0
+
+
+def _interval(standing: Standing, race: Race) -> tuple[float, float] | None:
+    if standing.slower is None and standing.faster is None:
+        return None
+    return claims.interval(standing.courses, standing.course, race.low, race.high)
+
+
+def _confidence(standing: Standing, interval: tuple[float, float]) -> float:
+    return claims.confidence(standing.courses, standing.course, interval[1] - interval[0])
+
+
+def _break(held: Trial | None, broke: Trial) -> Break:
+    return Break(
+        held=None if held is None else held.learning_rate,
+        held_epochs=0.0 if held is None else held.epochs,
+        broke=broke.learning_rate,
+        broke_epochs=broke.epochs,
+    )
+
+
+def _slower(winner: Trial, own: float | None) -> list[float]:
+    """A third and a tenth of the winner's rate, but for one's own."""
+    parts = [winner.learning_rate * part for part in SLOWER]
+    return [one for one in parts if own is None or abs(math.log10(one / own)) > SAME]
+
+
+def _costs(lab: Laboratory, standing: Standing | None, rates: list[float]) -> list[Cost]:
+    """What other rates cost, as far as something is known of them."""
+    if standing is None or standing.winner.value is None:
+        return []
     sign = 1 if lab.mode == "min" else -1
-    losses = {trial.number: sign * best_so_far(trial, lab.metric, lab.mode) for trial in lab.trials}
-    points = [(center, float(losses[winner.number][-1])), *_slower_points(lab, winner, losses[winner.number])]
-    points += faster_points(lab, winner, losses)
-    points += [
-        (_log_rate(trial), float(losses[trial.number][-1]))
-        for trial in lab.trials
-        if held(trial, lab) and math.isclose(trial.epochs, winner.epochs)
+    told = [
+        claims.cost(standing.courses, standing.course, one, standing.winner.value, sign)
+        for one in rates
+        if not math.isclose(one, standing.winner.learning_rate)
     ]
-    untrained = None if lab.untrained_value is None else sign * lab.untrained_value
-    cliff = race.cliff if race.cliff > center else math.inf  # the winner held, whatever its last row says
-    return fit_bowl(points, bottom=center, untrained=untrained, cliff=cliff, noise=noise_of(lab, winner))
+    return [one for one in told if one is not None]
 
 
-def _cut_short(lab: Laboratory, winner: Trial | None) -> list[str]:
-    if winner is None or winner.epochs > lab.epochs - 1e-9:
+def _left_open(lab: Laboratory, standing: Standing) -> list[str]:
+    """What the budget left open."""
+    chosen = rate(standing.winner.learning_rate)
+    sides = [name for name, one in (("slower", standing.slower), ("faster", standing.faster)) if one is None]
+    found = [
+        f"no {' and no '.join(sides)} learning rate was seen to be worse than {chosen}, and the best may lie there: "
+        f"raise the budget to be sure"
+    ]
+    return [
+        *_cut_short(lab, standing.winner),
+        *(found if sides else []),
+        *(
+            f"undecided between {chosen} and {rate(10**other.x)}, which was ahead after "
+            f"{short(other.length * lab.epochs / lab.total_steps)} epochs, where the budget left it"
+            for other in rivals(standing)
+        ),
+    ]
+
+
+def _cut_short(lab: Laboratory, winner: Trial) -> list[str]:
+    if winner.epochs > lab.epochs - 1e-9:
         return []
     trained = f"{short(winner.epochs)} of {lab.epochs} epochs"
     if any(trial.epochs > winner.epochs for trial in lab.trials):
@@ -104,183 +208,25 @@ def _cut_short(lab: Laboratory, winner: Trial | None) -> list[str]:
     ]
 
 
-def _open_sides(lab: Laboratory, winner: Trial | None) -> list[str]:
-    """Say on which sides of the winner nothing was trained."""
+def _nothing_gained(lab: Laboratory, winner: Trial | None) -> list[str]:
+    """Why no rate is better than no training: all overfit at once, or nothing moves."""
     if winner is None:
         return []
-    rates = [trial.learning_rate for trial in lab.trials]
-    sides = [
-        side
-        for side, is_open in (
-            ("slower", winner.learning_rate == min(rates)),
-            ("faster", winner.learning_rate == max(rates)),
-        )
-        if is_open
-    ]
-    return (
-        [
-            f"no {' and no '.join(sides)} learning rate was trained beside this one, and the best may lie there: "
-            f"raise the budget to be sure"
-        ]
-        if sides
-        else []
-    )
-
-
-def rivals(lab: Laboratory, winner: Trial) -> list[Trial]:
-    """Return what was ahead of the winner, by more than may be expected to turn, where the budget left it."""
-    sign = 1 if lab.mode == "min" else -1
-    losses = {trial.number: sign * best_so_far(trial, lab.metric, lab.mode) for trial in (winner, *lab.trials)}
-    found: list[Trial] = []
-    for trial in lab.trials:
-        common = winner.curve.epochs[winner.curve.epochs <= trial.epochs + 1e-9]
-        if trial.number == winner.number or trial.state is not TrialState.COMPLETE or not len(common):
-            continue
-        epoch = float(common[-1])
-        if not np.isclose(epoch, trial.curve.epochs).any():
-            continue
-        mine, other = (_reached(it, losses[it.number], epoch) for it in (winner, trial))
-        start = mine if lab.untrained_value is None else sign * lab.untrained_value
-        if mine - other > NEAR * max(start - other, 0.0) and other < mine:
-            found.append(trial)
-    return found
-
-
-def _rivals_left(lab: Laboratory, winner: Trial | None) -> list[str]:
-    left = [] if winner is None else rivals(lab, winner)
+    before = f"{lab.metric} was never better than the {short(lab.untrained_value, 3)} before training"
+    losses = {
+        trial.learning_rate: trial.curve.values("loss")
+        for trial in lab.trials
+        if trial.state is TrialState.COMPLETE and "loss" in trial.curve.metrics and len(trial.curve)
+    }
+    if not losses:
+        return [before]
+    began = float(losses[min(losses)][0])
+    learnt = {one: float(values[-1]) for one, values in losses.items() if values[-1] < began - MOVED * abs(began)}
+    if not learnt:
+        return [f"{before}, and the training loss has not fallen at any learning rate: nothing moves"]
+    furthest = min(learnt, key=lambda one: learnt[one])
     return [
-        f"undecided between {rate(winner.learning_rate)} and {rate(trial.learning_rate)}, which was ahead after "
-        f"{short(trial.epochs)} epochs, where the budget left it"
-        for trial in left
-        if winner is not None
+        f"{before}, although the training loss fell, at {rate(furthest)} from {short(began, 3)} to "
+        f"{short(learnt[furthest], 3)}: every learning rate overfits at once, or the validation data are of another "
+        f"kind"
     ]
-
-
-def _log_rate(trial: Trial) -> float:
-    return math.log10(trial.learning_rate)
-
-
-def best_so_far(trial: Trial, metric: str, mode: Mode) -> Array:
-    """Return the best value that each row of a trial, or any row before it, has reached."""
-    if metric not in trial.curve.metrics:
-        return np.full(len(trial.curve), np.nan)
-    values = trial.curve.values(metric)
-    return np.fmin.accumulate(values) if mode == "min" else np.fmax.accumulate(values)
-
-
-def held(trial: Trial, lab: Laboratory) -> bool:
-    """Return whether a training held: it did not diverge, and was never worse than no training at all."""
-    if trial.state is not TrialState.COMPLETE or lab.metric not in trial.curve.metrics:
-        return False
-    if lab.untrained_value is None:
-        return True
-    values = trial.curve.values(lab.metric)
-    return bool((values <= lab.untrained_value).all() if lab.mode == "min" else (values >= lab.untrained_value).all())
-
-
-def _slower_points(lab: Laboratory, winner: Trial, losses: Array) -> list[tuple[float, float]]:
-    sums = np.cumsum(as_values(lab.schedule(winner.learning_rate, lab.total_steps), 0, lab.total_steps))
-    steps = np.round(winner.curve.epochs * lab.problem.steps_per_epoch).astype(int)
-    done: Array = np.maximum(sums[steps - 1] / sums[-1], 1e-12)
-    center = _log_rate(winner)
-    x: Array = center + np.log10(done) / SLOWNESS
-    return [(float(a), float(b)) for a, b in zip(x, losses, strict=True) if a < center and math.isfinite(b)]
-
-
-def faster_points(lab: Laboratory, winner: Trial, losses: dict[int, Array]) -> list[tuple[float, float]]:
-    """Compare with the winner and the others at the last epoch at which both were seen."""
-    points: list[tuple[float, float]] = []
-    for trial in lab.trials:
-        common = winner.curve.epochs[winner.curve.epochs <= trial.epochs + 1e-9]
-        if not (held(trial, lab) and len(common)):
-            continue
-        epoch = float(common[-1])
-        x = _log_rate(trial) + DRIFT * math.log10(epoch / lab.epochs)
-        rung = [_reached(other, losses[other.number], epoch) for other in lab.trials if held(other, lab)]
-        behind = _reached(trial, losses[trial.number], epoch) - min(rung)
-        if x > _log_rate(winner) and math.isfinite(behind):
-            points.append((x, float(losses[winner.number][-1]) + behind))
-    return points
-
-
-def _reached(trial: Trial, losses: Array, epoch: float) -> float:
-    """The best loss that a trial had reached by an epoch, infinite where it was not trained for so long."""
-    rows = np.flatnonzero(trial.curve.epochs <= epoch + 1e-9)
-    trained = len(rows) and trial.curve.epochs[-1] >= epoch - 1e-9
-    return float(losses[rows[-1]]) if trained else math.inf
-
-
-def noise_of(lab: Laboratory, winner: Trial) -> float:
-    """Return the standard deviation of the metric around the winner's own trend, from differences of neighbours."""
-    values = winner.curve.values(lab.metric)
-    steps = np.diff(values[np.isfinite(values)], n=2)
-    return float(np.median(np.abs(steps)) / (0.6745 * math.sqrt(6))) if len(steps) else 0.0
-
-
-def cost_of(bowl: Bowl, learning_rate: float, lab: Laboratory, winner: Trial) -> SlowerCost:
-    """Say what another learning rate costs, in metric and in epochs."""
-    x = math.log10(learning_rate)
-    loss = bowl.at(x)
-    slower = winner.learning_rate / learning_rate
-    matters = slower > 1 and bowl.cost(x) > GOOD / 2
-    return SlowerCost(
-        learning_rate=learning_rate,
-        value=loss if lab.mode == "min" else -loss,
-        cost=bowl.cost(x),
-        more_epochs=lab.epochs * (slower**SLOWNESS - 1) if matters else None,
-    )
-
-
-def _yours(bowl: Bowl, lab: Laboratory, winner: Trial, settings: dict[str, Any]) -> SlowerCost | None:
-    own = settings["start"] or getattr(lab.problem, "learning_rate", None)
-    return None if own is None or math.isclose(own, winner.learning_rate) else cost_of(bowl, float(own), lab, winner)
-
-
-def verdict_of(lab: Laboratory, race: Race, winner: Trial | None, bowl: Bowl | None) -> Verdict:
-    """Say whether the answer has worse learning rates on both sides, and if not, why."""
-    if winner is None or bowl is None:
-        return _why_there_is_none(lab, race)
-    x = _log_rate(winner)
-    if x - race.low < QUARTER:
-        return Verdict.TOO_NARROW_LEFT
-    if race.high - x < QUARTER and math.isinf(bowl.cliff):
-        return Verdict.TOO_NARROW_RIGHT
-    if lab.untrained_value is not None and bowl.scale <= bowl.noise:
-        return Verdict.FLAT
-    return Verdict.UNDECIDED if rivals(lab, winner) or _is_at_the_edge(lab, winner) else Verdict.FOUND
-
-
-def _why_there_is_none(lab: Laboratory, race: Race) -> Verdict:
-    if race.is_unused:
-        return Verdict.UNUSED
-    finished = [_log_rate(trial) for trial in lab.trials if trial.state is TrialState.COMPLETE]
-    diverged = [_log_rate(trial) for trial in lab.trials if trial.state is TrialState.DIVERGED]
-    lowest = min((_log_rate(trial) for trial in lab.trials), default=math.inf)
-    if not finished or (diverged and min(diverged) < max(finished)):  # it is not the rate that breaks it
-        return Verdict.ALL_DIVERGED
-    return Verdict.TOO_NARROW_LEFT if lowest - race.low < QUARTER else Verdict.FLAT
-
-
-def _is_at_the_edge(lab: Laboratory, winner: Trial) -> bool:
-    """Return whether nothing slower, or nothing faster, was trained at all."""
-    rates = [trial.learning_rate for trial in lab.trials]
-    return winner.learning_rate in {min(rates), max(rates)}
-
-
-def improved(lab: Laboratory, winner: Trial | None) -> Trial | None:
-    """Return the winner if it became better than the untrained model, None otherwise: nothing is to be recommended."""
-    if winner is None or winner.value is None or lab.untrained_value is None:
-        return winner
-    better = winner.value < lab.untrained_value if lab.mode == "min" else winner.value > lab.untrained_value
-    return winner if better else None
-
-
-def _drawn(bowl: Bowl, sign: int) -> Response:
-    x: Array = np.linspace(float(bowl.x[0]) - 0.5, min(float(bowl.x[-1]), bowl.cliff - 1e-9), 200)
-    values = np.array([bowl.at(float(place)) for place in x])
-    return Response(
-        learning_rates=10**x,
-        values=sign * values,
-        low=sign * (values - 2 * bowl.noise),
-        high=sign * (values + 2 * bowl.noise),
-    )

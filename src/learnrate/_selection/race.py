@@ -111,7 +111,8 @@ class Race:
         self.low, self.high = math.log10(low), math.log10(high)
         self.can_ramp = can_ramp
         self.is_unused = False
-        self._start = self._inside(math.log10(start))
+        self.start = min(max(start, low), high)
+        self._start = math.log10(self.start)
         self._evidence = self.evidence(lab)
         self._trials = self._evidence.trials
         summed = np.cumsum(lab.relative_rates(lab.total_steps))
@@ -119,10 +120,9 @@ class Race:
 
     # Places: quarter decades above the start
 
-    @property
-    def start(self) -> float:
-        """The learning rate that is trained first."""
-        return 10**self._start
+    def _rate(self, place: int) -> float:
+        """The learning rate of a place; the start as it was given."""
+        return self.start if place == 0 else 10 ** self._x(place)
 
     def _x(self, place: int) -> float:
         """The log learning rate of a place; the range's end where that lies outside."""
@@ -164,8 +164,8 @@ class Race:
         return step if self._has_two(step) else self.lab.total_steps
 
     def _has_two(self, step: int) -> bool:
-        """Whether two trainings up to a step can be afforded beside a full one."""
-        return 2 * self.lab.training_cost(0, step) <= self._spare(step) + SLACK
+        """Whether two trainings up to a step are inside the budget beside a full one."""
+        return 2 * self.lab.training_cost(0, step) <= self._spare(step) - 0.5 / self.lab.epochs + SLACK
 
     def _screened(self) -> dict[int, float]:
         """The losses of rates a decade apart, outward from the start; none where the budget is too small to compare."""
@@ -380,7 +380,7 @@ class Race:
 
     def _start_together(self, places: Sequence[int], step: int, stage: str) -> None:
         """Train several rates that are new, at once where the laboratory can, if the budget allows for all of them."""
-        new = {10 ** self._x(place): place for place in places if place not in self._trials and self._exists(place)}
+        new = {self._rate(place): place for place in places if place not in self._trials and self._exists(place)}
         if len(new) < 2 or len(new) * self.lab.training_cost(0, step) > self._spare(step):
             return
         trained = {trial.learning_rate: trial for trial in self.lab.start_all(new, step, stage=stage)}
@@ -390,19 +390,15 @@ class Race:
         """Train a rate up to a step, from where it was left."""
         known = self._trials.get(place)
         if known is None:
-            self._trials[place] = self.lab.start(10 ** self._x(place), step, stage=stage)
+            self._trials[place] = self.lab.start(self._rate(place), step, stage=stage)
         elif known.state is TrialState.COMPLETE and self.lab.steps_of(known) < step:
             self._trials[place] = self.lab.resume(known, step, stage=stage)
         return self._trials[place]
 
     # What broke
 
-    @property
-    def cliff(self) -> float:
-        """The log learning rate at which training breaks, infinite where none broke that was tried.
-
-        Half way between the fastest training that held and the slowest above it that broke.
-        """
-        held = max((self._x(place) for place in self._trials if self._evidence.held(place)), default=-math.inf)
-        broke = min((self._x(place) for place in self._trials if self._x(place) > held), default=math.inf)
-        return broke if math.isinf(held) or math.isinf(broke) else (held + broke) / 2
+    def broke_between(self) -> tuple[Trial | None, Trial] | None:
+        """The fastest training that held and the slowest above it, which broke; None where none did."""
+        held = [place for place in self._trials if self._evidence.held(place)]
+        above = [place for place in self._trials if not held or place > max(held)]
+        return (self._trials[max(held)] if held else None, self._trials[min(above)]) if above else None

@@ -1,0 +1,77 @@
+"""What an answer says beside its learning rate, in words: the terminal and the report say the same."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from learnrate._numbers import percent, rate, short
+
+if TYPE_CHECKING:
+    from learnrate.results import Break, Cost, Recommendation
+
+EXACT = 0.005
+"""Of the way: what costs less than that does as well."""
+AT_MOST, AT_LEAST = 0.001, 0.95
+"""Of the way: a band that begins below or ends above has one end that says something."""
+SURE = "80 % sure"
+
+
+def interval_words(answer: Recommendation) -> str:
+    """Say between which learning rates the best one lies; empty where that is not known."""
+    if answer.interval is None:
+        return ""
+    low, high = answer.interval
+    tried = [trial.learning_rate for trial in answer.trials]
+    is_closed = [any(math.isclose(end, one) for one in tried) for end in (low, high)]
+    where = {
+        (True, True): f"between {rate(low)} and {rate(high)}",
+        (True, False): f"above {rate(low)}",
+        (False, True): f"below {rate(high)}",
+        (False, False): "anywhere",
+    }[is_closed[0], is_closed[1]]
+    return f"{where}, 90 % sure"
+
+
+def confidence_words(answer: Recommendation) -> str:
+    """Say how sure the recommendation is; empty where that is not known."""
+    if answer.confidence is None:
+        return ""
+    return f"the chance that no learning rate is more than 1 % better: {percent(answer.confidence)}"
+
+
+def way_words(answer: Recommendation) -> str:
+    """Say of what the percentages are; empty where there are none."""
+    if answer.reference is None or answer.value is None:
+        return ""
+    start = "before training" if answer.untrained is not None else "the worst that a slow training began with"
+    return f"the way from {short(answer.reference, 3)}, {start}, to {short(answer.value, 3)}"
+
+
+def cost_words(cost: Cost, metric: str) -> str:
+    """Say what another learning rate costs, as a share of the way and in the metric."""
+    if cost.breaks:
+        return "breaks training"
+    first, last = (short(value, 3) for value in cost.values)
+    if cost.measured:
+        said = "does as well" if cost.low < EXACT else f"{percent(cost.low)} worse"
+        return f"{said}, measured ({metric} {first})"
+    if cost.high < EXACT:
+        return f"does as well, {SURE} ({metric} {last} or better)"
+    if cost.low <= AT_MOST:
+        return f"at most {percent(cost.high)} worse, {SURE} ({metric} {last} or better)"
+    if cost.high >= AT_LEAST:
+        return f"at least {percent(cost.low)} worse, {SURE} ({metric} {first} or worse)"
+    return f"{percent(cost.low).removesuffix(' %')} to {percent(cost.high)} worse, {SURE} ({metric} {first} to {last})"
+
+
+def break_words(breaks: Break) -> str:
+    """Say where training was seen to break."""
+    broke = f"broke at {rate(breaks.broke)} after {_epochs(breaks.broke_epochs)}"
+    if breaks.held is None:
+        return broke
+    return f"held at {rate(breaks.held)} for {_epochs(breaks.held_epochs)}, {broke}"
+
+
+def _epochs(count: float) -> str:
+    return f"{short(count)} epoch{'' if count == 1 else 's'}"
