@@ -36,6 +36,8 @@ def conclude(
     best = None if winner is None else winner.curve.best(lab.metric, lab.mode)
     good = None if bowl is None else bowl.good()
     weights = None if winner is None else lab.best_weights(winner)  # before the warnings are read: it may add one
+    verdict = verdict_of(lab, race, winner, bowl)
+    notes = _cut_short(lab, winner) + _nothing_faster(lab, winner) + _rivals_left(lab, winner)
     return Recommendation(
         learning_rate=None if winner is None else winner.learning_rate,
         interval=None if good is None else (float(10 ** max(good[0], race.low)), float(10 ** min(good[1], race.high))),
@@ -48,7 +50,7 @@ def conclude(
         mode=lab.mode,
         cost=lab.spent,
         budget=float(lab.budget or lab.spent),
-        verdict=verdict_of(lab, race, winner, bowl),
+        verdict=verdict,
         slower_costs=[]
         if winner is None or bowl is None
         else [cost_of(bowl, winner.learning_rate * part, lab, winner) for part in SLOWER],
@@ -59,7 +61,7 @@ def conclude(
         schedule=describe(lab.schedule),
         seed=lab.seed,
         seconds=seconds,
-        warnings=lab.warnings + _cut_short(lab, winner) + _nothing_faster(lab, winner) + _rivals_left(lab, winner),
+        warnings=lab.warnings + lab.data_check.reasons_for(verdict) + notes,
         settings=settings,
         vectorized=None if lab.together is None else lab.together.why,
         framework=getattr(lab.problem, "framework", None),
