@@ -11,17 +11,22 @@ import math
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import SGDRegressor
+from sklearn.neural_network import MLPClassifier
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
 
 import learnrate
 from learnrate.adapters._bad_samples import first_bad_sample
+from learnrate.adapters.sklearn import SklearnTrainable
 from learnrate.adapters.torch import TorchTrainable
-from learnrate.errors import UnsupportedProblemError
+from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 from learnrate.results import Verdict
 
 X = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
@@ -265,3 +270,81 @@ def test_looking_changes_neither_a_generator_nor_the_training_that_is_under_way(
         return [*first, *problem.train(np.full(3, 0.01))["loss"], *problem.train(np.full(5, 0.01))["loss"]]
 
     assert losses(looks=True) == losses(looks=False)
+
+
+# --- scikit-learn ---
+
+
+def regressor(**settings):
+    return SGDRegressor(learning_rate="constant", random_state=0, **settings)
+
+
+NUMBERS = Y[:, 0].astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("make", "y"),
+    [
+        (np.asarray, NUMBERS),
+        (scipy.sparse.csr_matrix, NUMBERS),
+        (lambda x: pd.DataFrame(x).convert_dtypes(), NUMBERS),
+        (np.nan_to_num, holding(NUMBERS, 29)),
+        (np.nan_to_num, holding(NUMBERS, 29, math.inf)),
+    ],
+    ids=["feature", "sparse", "data frame", "target", "infinite target"],
+)
+def test_scikit_learn_validation_samples_are_named(make, y):
+    problem = SklearnTrainable(regressor(), make(X), NUMBERS, validation_data=(make(holding(X, (29, 1))), y))
+    before = global_states()
+    with pytest.raises(UnsupportedProblemError, match="before any training: sample 29 of the validation data"):
+        SWEEP(problem)
+    assert global_states() == before
+
+
+def test_a_sample_that_was_split_off_has_its_number_in_what_was_passed():
+    plain = SklearnTrainable(regressor(), X, NUMBERS, validation_fraction=0.5)
+    held_out = [at for at in range(40) if (plain._validation[0] == X[at]).all(axis=1).any()]
+    kept = next(at for at in range(20, 40) if at not in held_out)
+    problem = SklearnTrainable(regressor(), X, holding(NUMBERS, held_out[5:]), validation_fraction=0.5)
+    with pytest.raises(UnsupportedProblemError, match=f"sample {held_out[5]} of X and y, counted from 0"):
+        SWEEP(problem)
+    problem = SklearnTrainable(regressor(), X, holding(NUMBERS, kept), validation_fraction=0.5)
+    assert problem.first_bad_sample("training").startswith(f"sample {kept} of X and y")
+    assert problem.first_bad_sample("validation") is None
+
+
+def test_more_samples_than_are_looked_at_at_a_time_are_counted_on():
+    x = np.tile(X, (80, 1))
+    problem = SklearnTrainable(regressor(), X, NUMBERS, validation_data=(holding(x, 3001), np.tile(NUMBERS, 80)))
+    assert problem.first_bad_sample("validation").startswith("sample 3001 of")
+
+
+def test_scikit_learn_says_itself_that_it_trains_on_no_nan():
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        SWEEP(SklearnTrainable(regressor(), holding(X, (29, 1)), NUMBERS, validation_fraction=0))
+
+
+def test_a_class_that_is_nan_is_refused_by_its_place():
+    with pytest.raises(InvalidArgumentError, match=r"y\[29\] is nan, which is no class"):
+        SklearnTrainable(MLPClassifier((5,)), X, holding((NUMBERS > 0).astype(float), 29))
+
+
+def test_a_skorch_net_takes_nan_and_the_sample_is_named():
+    pytest.importorskip("skorch")
+    from skorch import NeuralNetRegressor
+
+    net = NeuralNetRegressor(nn.Linear(3, 1), lr=0.01, verbose=0)
+    problem = SklearnTrainable(net, holding(X, (29, 1)), Y, validation_fraction=0, batch_size=40)
+    with pytest.raises(UnsupportedProblemError, match="sample 29 of the training data"):
+        SWEEP(problem)
+    problem = SklearnTrainable(net, X, Y, validation_data=(X, holding(Y, (29, 0))))
+    with pytest.raises(UnsupportedProblemError, match="sample 29 of the validation data"):
+        SWEEP(problem)
+    silent = NeuralNetRegressor(nn.Linear(3, 1), criterion=NoNumber, lr=0.01, verbose=0)
+    with pytest.raises(UnsupportedProblemError, match=HINT):
+        SWEEP(SklearnTrainable(silent, X, Y))
+
+
+class NoNumber(nn.Module):
+    def forward(self, outputs, targets):
+        return (outputs - targets).mean() * math.nan
