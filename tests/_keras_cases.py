@@ -370,6 +370,121 @@ def test_a_schedule_of_keras_is_one_of_ours_scaled_to_the_peak():
         learning_rate_schedule(decay)
 
 
+SIZES = RANDOM.normal(size=(42, 1)).astype("float32")
+
+
+def holding_nan(array, place):
+    other = array.copy()
+    other[place] = np.nan
+    return other
+
+
+def sized(loss="mse"):
+    model = keras.Sequential([keras.Input((6, 6, 1)), layers.Flatten(), layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e-3), loss)
+    return model
+
+
+def sweep(problem):
+    return learnrate.sweep(problem, [1e-4, 1e-3], epochs=2)
+
+
+class Pairs(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.pairs = batches(x, y)
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, at):
+        return self.pairs[at]
+
+
+def pairs_dataset(x, y):
+    tf = pytest.importorskip("tensorflow")
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+
+def pairs_loader(x, y):
+    torch = pytest.importorskip("torch")
+    data = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    return torch.utils.data.DataLoader(data, batch_size=8, shuffle=True)
+
+
+PAIRS = {"arrays": lambda x, y: (x, y), "tf.data": pairs_dataset, "PyDataset": Pairs, "DataLoader": pairs_loader}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("part", ["feature", "target"])
+def test_the_first_bad_sample_is_named_by_its_number_in_data_of_every_kind(kind, part):
+    bad = (holding_nan(X, [37, 40]), SIZES) if part == "feature" else (X, holding_nan(SIZES, [37, 40]))
+    problem = KerasTrainable(sized(), X, SIZES, validation_data=PAIRS[kind](*bad))
+    with pytest.raises(UnsupportedProblemError, match="val_loss is NaN before any training: sample 37 of the valid"):
+        sweep(problem)
+    assert problem.first_bad_sample("training") is None
+    problem = KerasTrainable(sized(), *(bad if kind == "arrays" else [PAIRS[kind](*bad)]))
+    assert problem.first_bad_sample("training").startswith("sample 37 of the training data, counted from 0,")
+    assert problem.first_bad_sample("validation") is None
+
+
+def test_a_training_sample_that_makes_the_first_loss_nan_ends_the_verb():
+    with pytest.raises(UnsupportedProblemError, match="before any training: sample 37 of the training data"):
+        sweep(KerasTrainable(sized(), holding_nan(X, 37), SIZES, batch_size=42))
+
+
+def test_a_sample_that_was_split_off_has_its_number_in_what_was_passed():
+    with pytest.raises(UnsupportedProblemError, match="sample 37 of x and y, counted from 0"):
+        sweep(KerasTrainable(sized(), X, holding_nan(SIZES, 37), validation_split=0.25))
+
+
+def test_where_no_sample_is_bad_the_hint_is_general():
+    problem = KerasTrainable(sized(lambda target, output: (output - target) * np.nan), X, SIZES, validation_split=0.25)
+    with pytest.raises(UnsupportedProblemError, match="look for NaN in the data and in the loss"):
+        sweep(problem)
+
+
+def test_no_number_is_told_where_a_dataset_has_another_order_each_time():
+    tf = pytest.importorskip("tensorflow")
+    shuffled = tf.data.Dataset.from_tensor_slices((holding_nan(X, 37), SIZES)).shuffle(42).batch(8)
+    with pytest.raises(UnsupportedProblemError, match="training: a sample of the validation data holds NaN"):
+        sweep(KerasTrainable(sized(), X, SIZES, validation_data=shuffled))
+
+
+def test_a_dataset_without_an_end_is_looked_at_for_an_epoch():
+    endless = pairs_dataset(holding_nan(X, 37), SIZES).repeat()
+    assert KerasTrainable(sized(), endless, steps_per_epoch=4).first_bad_sample("training") is None
+    assert "sample 37" in KerasTrainable(sized(), endless, steps_per_epoch=5).first_bad_sample("training")
+
+
+@pytest.mark.parametrize("kind", PAIRS if BACKEND == "torch" else ["tf.data"])  # as KINDS above
+def test_looking_for_a_bad_sample_changes_nothing(kind):
+    bad = PAIRS[kind](holding_nan(X, 37), Y)
+
+    def losses(*, looks):
+        keras.utils.set_random_seed(0)
+        problem = KerasTrainable(tolerant(), *(bad if kind == "arrays" else [bad]), validation_data=bad)
+        problem.begin(0.01, 1, 0)
+        first = problem.train(np.full(2, 0.01))["loss"]
+        if looks:
+            before = everything(problem.model)
+            assert problem.first_bad_sample("training").startswith("sample 37")
+            assert problem.first_bad_sample("validation").startswith("sample 37")
+            assert everything(problem.model) == before
+        return [*first, *problem.train(np.full(9, 0.01))["loss"]]
+
+    assert losses(looks=True) == losses(looks=False)
+
+
+class WithoutNan(layers.Layer):
+    def call(self, inputs):
+        return keras.ops.where(keras.ops.isnan(inputs), 0.0, inputs)
+
+
+def tolerant():
+    return compiled(keras.Sequential([keras.Input((6, 6, 1)), WithoutNan(), layers.Flatten(), layers.Dense(3)]))
+
+
 def uncompiled():
     return keras.Sequential([keras.Input((6, 6, 1)), layers.Dense(3)])
 

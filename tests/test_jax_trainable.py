@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import random
 
 import numpy as np
 import pytest
@@ -314,3 +315,87 @@ def test_it_says_what_makes_the_problem_itself():
     one = dropout_problem()
     assert one.describe() == dropout_problem().describe()
     assert one.describe() != dropout_problem(seed=1).describe()
+
+
+# --- The first bad sample ---
+
+
+def holding_nan(array, place):
+    other = array.copy()
+    other[place] = math.nan
+    return other
+
+
+def in_batches(*arrays):
+    return [tuple(array[at : at + 8] for array in arrays) for at in range(0, len(arrays[0]), 8)]
+
+
+SWEEP = functools.partial(learnrate.sweep, learning_rates=[0.01, 0.1], epochs=2)
+
+
+@pytest.mark.parametrize("arranged", [lambda *arrays: arrays, in_batches], ids=["arrays", "batches"])
+@pytest.mark.parametrize("arrays", [(holding_nan(X, (37, 1)), Y), (X, holding_nan(Y, 37))], ids=["feature", "target"])
+def test_the_validation_sample_that_makes_the_metric_nan_before_training_is_named(arrays, arranged):
+    with pytest.raises(UnsupportedProblemError, match="before any training: sample 37 of the validation data"):
+        SWEEP(JaxTrainable(PARAMS, loss_fn, optax.sgd, BATCHES, arranged(*arrays)))
+
+
+def test_the_training_sample_that_makes_the_first_loss_nan_is_named():
+    with pytest.raises(UnsupportedProblemError, match="before any training: sample 37 of the training data"):
+        SWEEP(JaxTrainable(PARAMS, loss_fn, optax.sgd, (X, holding_nan(Y, 37)), batch_size=50))
+    with pytest.raises(UnsupportedProblemError, match="before any training: sample 3 of the training data"):
+        SWEEP(JaxTrainable(PARAMS, loss_fn, optax.sgd, in_batches(holding_nan(X, 3), Y), BATCHES))
+
+
+def test_where_no_sample_is_bad_the_hint_is_general():
+    problem = JaxTrainable(PARAMS, lambda params, batch: loss_fn(params, batch) * jnp.nan, optax.sgd, (X, Y), (X, Y))
+    with pytest.raises(UnsupportedProblemError, match="look for NaN in the data and in the loss"):
+        SWEEP(problem)
+
+
+def test_random_keys_and_half_precision_among_the_data_are_looked_past_and_into():
+    def loss(params, batch):
+        return jnp.mean(batch["x"] * params["b"])
+
+    data = {"key": jax.random.split(jax.random.key(0), 50), "x": jnp.asarray(holding_nan(X, 3), jnp.bfloat16)}
+    assert JaxTrainable(PARAMS, loss, optax.sgd, data).first_bad_sample("training").startswith("sample 3 of")
+
+
+def global_states():
+    torch = pytest.importorskip("torch")
+    numpy_state = repr(np.random.get_state(legacy=False))  # noqa: NPY002  # the global one is what is watched
+    return torch.get_rng_state().tolist(), numpy_state, random.getstate()
+
+
+class Drawing:
+    """The same batches each time, from something that draws from every global generator on the way."""
+
+    def __init__(self, batches):
+        self._batches = batches
+
+    def __iter__(self):
+        torch = pytest.importorskip("torch")
+        for batch in self._batches:
+            torch.rand(1)
+            np.random.random()  # noqa: NPY002  # likewise
+            random.random()  # noqa: S311  # likewise
+            yield batch
+
+
+def test_looking_for_a_bad_sample_changes_no_generator_and_no_training():
+    def losses(*, looks):
+        problem = JaxTrainable(PARAMS, tolerant_loss, optax.sgd, Drawing(in_batches(holding_nan(X, (37, 1)), Y)))
+        problem.begin(0.01, 1, 0)
+        first = problem.train(np.full(2, 0.01))["loss"]
+        if looks:
+            before = global_states()
+            assert "sample 37 of the training data" in problem.first_bad_sample("training")
+            assert global_states() == before
+        return [*first, *problem.train(np.full(9, 0.01))["loss"]]
+
+    assert losses(looks=True) == losses(looks=False)
+
+
+def tolerant_loss(params, batch):
+    inputs, targets = batch
+    return loss_fn(params, (jnp.nan_to_num(inputs), targets))

@@ -178,6 +178,7 @@ def _conclude(lab: Laboratory, settings: dict[str, Any], seconds: float) -> Swee
     trials = beside_each_other(alone, lab.metric, lab.mode)
     best = best_trial(trials, lab.mode)
     epoch = None if best is None else best.curve.best(lab.metric, lab.mode)
+    verdict = verdict_of(trials, lab.mode, lab.untrained_value)
     return Sweep(
         trials=trials,
         metric=lab.metric,
@@ -187,11 +188,11 @@ def _conclude(lab: Laboratory, settings: dict[str, Any], seconds: float) -> Swee
         epochs=None if epoch is None else epoch.epoch,
         horizon=lab.epochs,
         untrained=lab.untrained_value,
-        verdict=verdict_of(trials, lab.mode, lab.untrained_value),
+        verdict=verdict,
         cost=lab.spent,
         seed=lab.seed,
         seconds=seconds,
-        warnings=lab.warnings,
+        warnings=lab.warnings + lab.data_check.reasons_for(verdict),
         settings=settings,
         vectorized=None if lab.together is None else lab.together.why,
         framework=getattr(lab.problem, "framework", None),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from learnrate.schedules import ScheduleMaker
 
 Snapshot = Any
+Part = Literal["training", "validation"]
+"""Which of a problem's data."""
 
 BLOCK = 64
 """Steps a call of `train`: short enough to see a divergence and Ctrl-C soon, long enough to cost nothing."""
@@ -46,6 +48,8 @@ class Trainable(Protocol):
     - `constant_rate_only: bool`, True where the rate cannot change from step to step (a function, a command): there
       is then no range test and no schedule of ours;
     - `warnings: list[str]`, what was changed or found that the user should know with the answer;
+    - `first_bad_sample(part) -> str | None`, which sample of the "training" or the "validation" data is the first that
+      holds NaN or infinity, in words; asked only where a loss was not finite before training, or everything diverged;
     - `close()`, called when a verb ends: let go of what was held for trainings that could have gone on;
     - `prepare(*, metric, schedule, epochs, folder)`, called when a verb begins: the metric that decides, the schedule's
       maker, the epochs of a full training, and the study's folder or None;
@@ -157,11 +161,15 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(NamedTuple):
-    """What one stretch of training reported: how many epochs are finished, and the metrics there."""
+    """What one stretch of training reported: how many epochs are finished, and the metrics there.
+
+    A training that diverged `at_once` did so in its very first loss, before any update: no learning rate did it.
+    """
 
     epoch: float
     metrics: dict[str, float]
     diverged: bool
+    at_once: bool = False
 
 
 class EventKind(enum.Enum):
@@ -276,12 +284,14 @@ class Route:
 
     def trained(self, report: Mapping[str, Array]) -> Row | None:
         """Take what the block reported; where it diverged, that is the last row."""
-        self._step = self._end
+        is_first, self._step = self._step == 0, self._end
         self._reports.append(report)
-        if np.isfinite(report.get("loss", 0.0)).all():  # a function may report validation metrics alone
+        finite = np.isfinite(report.get("loss", np.zeros(1)))  # a function may report validation metrics alone
+        if finite.all():
             return None
         self.diverged = True
-        return Row(self._step / self._per_epoch, _means(self._reports), diverged=True)
+        at_once = is_first and not finite[0]
+        return Row(self._step / self._per_epoch, _means(self._reports), diverged=True, at_once=at_once)
 
     def evaluated(self, metrics: Mapping[str, float]) -> Row | None:
         """Take what was evaluated at an epoch's end or the segment's; a function may have nothing to say there."""

@@ -45,6 +45,8 @@ def conclude(
     broke = race.broke_between()
     own: float | None = settings["start"] or getattr(lab.problem, "learning_rate", None)
     interval = None if standing is None else _interval(standing, race)
+    verdict = verdict_of(lab, race, standing) if winner is None or gained is not None else Verdict.NO_GAIN
+    notes = _left_open(lab, standing) if standing else _nothing_gained(lab, winner)
     return Recommendation(
         learning_rate=None if gained is None else gained.learning_rate,
         interval=None if interval is None else (10 ** interval[0], 10 ** interval[1]),
@@ -59,14 +61,14 @@ def conclude(
         mode=lab.mode,
         cost=lab.spent,
         budget=float(lab.budget or lab.spent),
-        verdict=verdict_of(lab, race, standing) if winner is None or gained is not None else Verdict.NO_GAIN,
+        verdict=verdict,
         slower=_costs(lab, standing, [] if gained is None else _slower(gained, own)),
         yours=next(iter(_costs(lab, standing, [own] if own else [])), None),
         trials=[lab.diagnosed(trial) for trial in lab.trials],
         schedule=describe(lab.schedule),
         seed=lab.seed,
         seconds=seconds,
-        warnings=lab.warnings + (_left_open(lab, standing) if standing else _nothing_gained(lab, winner)),
+        warnings=[*lab.warnings, *lab.data_check.reasons_for(verdict), *notes],
         settings=settings,
         vectorized=None if lab.together is None else lab.together.why,
         framework=getattr(lab.problem, "framework", None),

@@ -15,6 +15,7 @@ import numpy as np
 
 from learnrate._numbers import rate
 from learnrate._trials.bench import Bench
+from learnrate._trials.data_check import DataCheck
 from learnrate._trials.elsewhere import Elsewhere
 from learnrate._trials.pace import Pace
 from learnrate._trials.paused import Paused
@@ -25,7 +26,7 @@ from learnrate._trials.tasks import Ended, Task
 from learnrate._trials.untrained import estimated
 from learnrate._trials.work import Work, WorkHere
 from learnrate.curves import Array, LearningCurve, Mode
-from learnrate.errors import TrialFailedError, UnsupportedProblemError
+from learnrate.errors import TrialFailedError
 from learnrate.results import Trial, TrialState
 from learnrate.schedules import as_values
 from learnrate.stopping import EarlyStopping, Rule, Stopping
@@ -96,6 +97,7 @@ class Laboratory(Bench):
         self.stopping = stopping
         self.trials: list[Trial] = []
         self.take_warnings(getattr(problem, "warnings", ()))
+        self.data_check = DataCheck(problem)
         self.untrained: dict[str, float] = {}
         self.estimates_untrained = False
         self.in_one_piece = False
@@ -212,7 +214,9 @@ class Laboratory(Bench):
         return self.problem.steps_per_epoch
 
     def saw(self, row: Row) -> None:
-        """Take a row as it is: the metric that decides is known before any training."""
+        """Look at what diverged before any update; the metric that decides is known before any training."""
+        if row.at_once:
+            self.data_check.broke_at_once()
 
     def steps_of(self, trial: Trial) -> int:
         """Return how many steps a trial has been trained for."""
@@ -328,6 +332,8 @@ class Laboratory(Bench):
                 losses = before.curve.values("loss")
             else:
                 losses = made[seed] if seed in made else self._ramp(learning_rates, seed)
+            if not math.isfinite(losses[0]):
+                self.data_check.broke_at_once()
             self.spent += self.cost(len(losses), 0)
             if self.study is not None and before is None:
                 self.study.finish(keys[seed], _ramp_trial(learning_rates, losses, seed))
@@ -359,10 +365,7 @@ class Laboratory(Bench):
             return  # every training reports it, and no evaluation tells it
         self.untrained = dict(self.problem.evaluate())
         self.spent += self.cost(0, 1)
-        if math.isnan(self.untrained.get(self.metric, 0.0)):
-            where = getattr(self.problem, "first_bad_sample", lambda: None)()
-            msg = f"{self.metric} is NaN before any training: {where or 'look for NaN in the data and in the loss'}"
-            raise UnsupportedProblemError(msg)
+        self.data_check.require_number(self.metric, self.untrained.get(self.metric, 0.0))
         if getattr(self.problem, "constant_rate_only", False) or self.metric in self.untrained:
             return
         at = float(getattr(self.problem, "learning_rate", None) or 1e-6)
@@ -370,6 +373,8 @@ class Laboratory(Bench):
         reported = self.problem.train(np.array([at]))
         self.problem.restore(self._initial)
         self.choose_metric([*self.untrained, *reported])
+        if not math.isfinite(reported["loss"][0]):
+            self.data_check.broke_at_once()
 
     def _train(self, segment: Segment, before: Trial | None = None) -> Trial:
         known = None if self.study is None else self.study.recall(segment.key)

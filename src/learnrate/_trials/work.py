@@ -48,7 +48,7 @@ class Home(Protocol):
         ...
 
     def saw(self, row: Row) -> None:
-        """Look at a row of a training elsewhere before anything is done with it."""
+        """Look at a row before anything is done with it."""
         ...
 
     def tell(self, kind: EventKind, trial: Trial) -> None:
@@ -259,6 +259,7 @@ class WorkHere(Work):
     def take(self, row: Row) -> None:
         """Take a row, and keep the weights if it is the best."""
         lab, number, previous = self._here, self.segment.trial, self.best_step
+        lab.saw(row)
         improved = self.improves(row)
         if improved and self.best_step is not None:
             lab.shelf.put(number, self.best_step, self.snapshot)

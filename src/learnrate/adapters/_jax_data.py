@@ -7,7 +7,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import random
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from learnrate._checks import positive_integer
+from learnrate.adapters import _bad_samples
 from learnrate.errors import InvalidArgumentError
 from learnrate.training import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
 Tree = Any
 DEFAULT_BATCH_SIZE = 32
@@ -84,6 +88,10 @@ class Samples:
         if full < self.num_samples:
             yield Piece(self.data, np.arange(full, self.num_samples, dtype=np.int32)[None], self.num_samples - full)
 
+    def first_bad_sample(self) -> int | None:
+        """Return the number of the first sample that holds NaN or infinity, None where none does."""
+        return _bad_samples.first_bad_sample([_numbers_in(self.data)])
+
     def _epoch(self, key: Any, epoch: int) -> np.ndarray[Any, Any]:
         mark = np.asarray(jax.random.key_data(key)).tobytes()
         if self._shuffled is None or self._shuffled[:2] != (mark, epoch):
@@ -143,6 +151,13 @@ class Batches:
         """Give all batches."""
         yield from _grouped(_arrays(f"a batch of {self._name}", batch) for batch in self._source)
 
+    def first_bad_sample(self) -> int | None:
+        """Return the place in a pass of the first sample that holds NaN or infinity, None where none does."""
+        self._iterator = None  # some loaders let nobody else go over them meanwhile
+        with _generators_preserved():
+            batches = (_arrays(f"a batch of {self._name}", batch) for batch in self._source)
+            return _bad_samples.first_bad_sample(map(_numbers_in, batches))
+
     def _batch(self, step: int) -> Tree:
         position = step % self.num_batches
         if self._iterator is None or self._iterator[0] != step:
@@ -197,6 +212,26 @@ def _samples_of(batch: Tree) -> int:
 
 def _shapes(batch: Tree) -> list[Any]:
     return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch)]
+
+
+def _numbers_in(batch: Tree) -> list[np.ndarray[Any, Any]]:
+    leaves = [leaf for leaf in jax.tree.leaves(batch) if not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)]
+    return [np.asarray(leaf) for leaf in leaves]  # extended are random keys, which are no numbers
+
+
+@contextlib.contextmanager
+def _generators_preserved() -> Generator[None]:
+    """Put back the global generators of Python, numpy and PyTorch, which loaders draw from."""
+    torch: Any = sys.modules.get("torch")
+    own = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002  # the global one is what is kept
+    drawn_by_torch = None if torch is None else torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(own[0])
+        np.random.set_state(own[1])  # noqa: NPY002  # likewise
+        if torch is not None:
+            torch.set_rng_state(drawn_by_torch)
 
 
 def _bytes(batch: Tree) -> list[bytes]:

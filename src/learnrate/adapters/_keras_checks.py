@@ -158,9 +158,9 @@ def split(parts: tuple[Any, Any, Any], validation_split: float) -> tuple[tuple[A
     return cut(slice(None, at)), cut(slice(at, None))
 
 
-def samples(parts: tuple[Any, Any, Any], batch_size: int, *, shuffle: bool) -> Samples:
+def samples(parts: tuple[Any, Any, Any], batch_size: int, *, shuffle: bool, before: int = 0) -> Samples:
     """Return arrays as a source of batches."""
-    return Samples(packed(*parts), batch_size, shuffle=shuffle)
+    return Samples(packed(*parts), batch_size, shuffle=shuffle, before=before)
 
 
 def describe(model: Any, source: Source, validation: Source | None) -> dict[str, str | int | float]:

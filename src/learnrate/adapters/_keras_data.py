@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from learnrate.adapters._bad_samples import first_bad_sample, in_words
 from learnrate.adapters._keras_random import Generators, derived, generators_in
 from learnrate.errors import InvalidArgumentError
 from learnrate.training import BLOCK
@@ -62,7 +63,7 @@ class Form:
                 "the batches of the data have different structures: give all of them one, (inputs, targets) or "
                 "(inputs, targets, sample_weights)."
             )
-        return [leaf for leaf in keras.tree.flatten(batch) if leaf is not None]
+        return leaves_of(batch)
 
     def pack(self, leaves: Sequence[Any]) -> Batch:
         """Return the batch that has these leaves."""
@@ -72,15 +73,23 @@ class Form:
 
 
 class Samples:
-    """Arrays whose leading axes are the samples, cut into batches; a pass may end with a smaller one, as in `fit`."""
+    """Arrays whose leading axes are the samples, cut into batches; a pass may end with a smaller one, as in `fit`.
 
-    def __init__(self, batch: Batch, batch_size: int, *, shuffle: bool) -> None:
+    Args:
+        batch: All of the samples.
+        batch_size: Samples a step.
+        shuffle: Whether each pass is shuffled.
+        before: How many samples of x came before these, which were split off.
+    """
+
+    def __init__(self, batch: Batch, batch_size: int, *, shuffle: bool, before: int = 0) -> None:
         self.form = Form(batch)
         self._arrays: list[Array] = self.form.flat(batch)
         self.num_samples = len(self._arrays[0])
         self.batch_size = min(batch_size, self.num_samples)
         self.length: int | None = -(-self.num_samples // self.batch_size)
         self._shuffle = shuffle
+        self._before = before
         self._leaves: list[Any] | None = None
         self._order: tuple[tuple[int, int], Array] | None = None
 
@@ -114,6 +123,13 @@ class Samples:
         """Give all batches of the first pass."""
         yield from self.take(Place(), cast("int", self.length))[0]
 
+    def first_bad_sample(self, data: str) -> str | None:
+        """Say which sample is the first that holds NaN or infinity, None where none does."""
+        number = first_bad_sample([self._arrays])
+        if number is not None and self._before:
+            return in_words(self._before + number, "x and y")
+        return in_words(number, data)
+
     def _order_of(self, place: Place) -> Array:
         if self._order is None or self._order[0] != place[:2]:
             order = np.arange(self.num_samples, dtype=np.int32)
@@ -140,6 +156,7 @@ class Batches:
         length: How many there are in a pass, None where that is not known.
         things: Where else random generators are looked for.
         steps: How many batches of a pass without an end are kept.
+        look: Finds the first bad sample in the data's own order, of at most so many batches, where passes have another.
     """
 
     def __init__(
@@ -149,8 +166,11 @@ class Batches:
         length: int | None,
         things: Iterable[Any],
         steps: int | None,
+        *,
+        look: Callable[[int | None], int | None] | None = None,
     ) -> None:
         self._name, self._open_pass, self.length, self._steps = name, open_pass, length, steps
+        self._look = look
         self._generators = Generators(generators_in(*things))
         self._live: tuple[Place, Iterator[Batch]] | None = None
         self._kept: dict[int, list[Batch]] = {}
@@ -214,6 +234,19 @@ class Batches:
         while some := list(itertools.islice(following, STACKED)):
             yield from self._pieces(some)
 
+    def first_bad_sample(self, data: str) -> str | None:
+        """Say which sample is the first that holds NaN or infinity, None where none does.
+
+        Of data without an end only as many batches are looked at as make an epoch.
+        """
+        most = self.length or self._steps
+        if self._look is None:
+            number = first_bad_sample(map(self.form.flat, itertools.islice(self._pass(0, 0), most)))
+            return in_words(number, data, can_be_found=self._most_kept is None)
+        self._live = None
+        with self._generators.own():
+            return in_words(self._look(most), data)
+
     def _opening(self) -> Batch:
         with self._generators.own():
             self._generators.seed(0, 0)
@@ -276,6 +309,11 @@ class Batches:
 
 
 Source = Samples | Batches
+
+
+def leaves_of(batch: Batch) -> list[Any]:
+    """Return the arrays of a batch."""
+    return [leaf for leaf in keras.tree.flatten(batch) if leaf is not None]
 
 
 def py_dataset(data: Any, *, shuffle: bool, prepare: Callable[[Any], Batch]) -> Callable[[int, int], Iterator[Batch]]:

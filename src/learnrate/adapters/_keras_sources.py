@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import keras
 
 from learnrate.adapters import _keras_checks as checks
-from learnrate.adapters._keras_data import Batches, checked_batch, py_dataset
+from learnrate.adapters._bad_samples import first_bad_sample
+from learnrate.adapters._keras_data import Batches, checked_batch, leaves_of, py_dataset
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def source_of(
     size = batch_size or (_DEFAULT_BATCH_SIZE if steps is None else -(-num_samples // steps))  # as in `fit`
     source = checks.samples(parts, size, shuffle=shuffle)
     if held_out is not None:
-        return source, checks.samples(held_out, size, shuffle=False)
+        return source, checks.samples(held_out, size, shuffle=False, before=source.num_samples)
     return source, _validation(validation_data, size)
 
 
@@ -137,11 +140,23 @@ def _batches(
             f"steps that you call an epoch."
         )
     if isinstance(data, keras.utils.PyDataset):
-        return Batches(name, py_dataset(data, shuffle=shuffle, prepare=prepare), length, [data], steps)
+        in_order = py_dataset(data, shuffle=False, prepare=prepare)
+
+        def look(most: int | None) -> int | None:
+            return first_bad_sample(map(leaves_of, itertools.islice(in_order(0, 0), most)))
+
+        return Batches(name, py_dataset(data, shuffle=shuffle, prepare=prepare), length, [data], steps, look=look)
     if _is("tensorflow", data):
         return Batches(name, lambda _seed, _number: map(prepare, data.as_numpy_iterator()), length, [], steps)
     places = (data, data.sampler, data.batch_sampler, getattr(data.batch_sampler, "sampler", None), data.dataset)
-    return Batches(name, lambda _seed, _number: map(prepare, iter(data)), length, places, steps)
+    look_in = functools.partial(_first_bad_of_loader, data)
+    return Batches(name, lambda _seed, _number: map(prepare, iter(data)), length, places, steps, look=look_in)
+
+
+def _first_bad_of_loader(data: Any, most_batches: int | None) -> int | None:
+    from learnrate.adapters import _torch_data  # which needs PyTorch, as the data does
+
+    return _torch_data.first_bad_sample(data, most_batches)
 
 
 def _length(data: Any) -> int | None:

@@ -14,12 +14,18 @@ from sklearn.base import is_classifier
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import train_test_split
 
+from learnrate.adapters import _bad_samples
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from learnrate.training import Part
+
 Data = tuple[Any, Any]
+Places = npt.NDArray[np.int64]
+AT_ONCE = 1024
+"""Samples that are looked at at a time, so that sparse ones fit into memory."""
 RATE_PARAMETERS = ("learning_rate_init", "eta0", "learning_rate", "lr")
 
 
@@ -140,7 +146,7 @@ def known_classes(estimator: Any, y: Any) -> Any:
     """Return the classes that a classifier learns, None for anything else.
 
     Raises:
-        InvalidArgumentError: There is only one, or the estimator has learned others before.
+        InvalidArgumentError: There is only one, one is NaN, or the estimator has learned others before.
         UnsupportedProblemError: A sample has several.
     """
     if not is_classifier(estimator):
@@ -148,6 +154,11 @@ def known_classes(estimator: Any, y: Any) -> Any:
     if y.ndim > 1:
         msg = f"y has the shape {y.shape}: a classifier here takes one class per sample, a one-dimensional array"
         raise UnsupportedProblemError(msg)
+    bad = _bad_samples.first_bad_sample([[y]])
+    if bad is not None:
+        raise InvalidArgumentError(
+            f"y[{bad}] is {y[bad]}, which is no class: leave such samples out, or name their class"
+        )
     fitted = getattr(estimator, "classes_", None)
     classes = np.unique(y) if fitted is None else fitted
     strange = sorted(set(y.tolist()) - set(classes.tolist()))
@@ -162,8 +173,8 @@ def known_classes(estimator: Any, y: Any) -> Any:
 
 def split_data(
     data: Data, validation_data: Any, fraction: float, classes: Any, *, flat: bool = True
-) -> tuple[Data, Data | None]:
-    """Return the training samples, and those of the validation, None where there are none.
+) -> tuple[Data, Data | None, dict[Part, Places] | None]:
+    """Return the training samples, those of the validation, and where both stood in X; None where there are none.
 
     Raises:
         InvalidArgumentError: The validation does not fit to the training, or too little is there to be split.
@@ -179,11 +190,11 @@ def split_data(
         strange = [] if classes is None else sorted(set(held_y.tolist()) - set(classes.tolist()))
         if strange:
             raise InvalidArgumentError(f"the validation y has classes that y has not: {strange}")
-        return (X, y), (held_X, held_y)
+        return (X, y), (held_X, held_y), None
     if not 0 <= fraction < 1:
         raise InvalidArgumentError(f"validation_fraction is {fraction!r}: pass a number from 0 to below 1")
     if fraction == 0:
-        return (X, y), None
+        return (X, y), None, None
     try:
         places: Any = np.arange(len(y))
         parts = train_test_split(places, test_size=fraction, random_state=0, stratify=None if classes is None else y)
@@ -191,9 +202,31 @@ def split_data(
         msg = f"the samples cannot be split ({error}): pass validation_data=(X, y), or validation_fraction=0"
         raise InvalidArgumentError(msg) from error
     kept, held_out = cast("tuple[Any, Any]", tuple(parts))
-    return (rows(X, kept), y[kept]), (rows(X, held_out), y[held_out])
+    whence: dict[Part, Places] = {"training": kept, "validation": held_out}
+    return (rows(X, kept), y[kept]), (rows(X, held_out), y[held_out]), whence
 
 
 def rows(X: Any, chosen: npt.NDArray[np.int64]) -> Any:  # noqa: N803  # scikit-learn's name
     """Return some of the samples, of an array, a sparse matrix or a data frame."""
     return X.iloc[chosen] if hasattr(X, "iloc") else X[chosen]
+
+
+def first_bad_sample(data: Data, places: Places | None = None) -> int | None:
+    """Return the number of the first sample that holds NaN or infinity, None where none does.
+
+    Args:
+        data: Samples and their targets.
+        places: The number of each sample; None for where it stands.
+    """
+    X, y = data  # noqa: N806  # scikit-learn's name
+    numbers = np.arange(len(y)) if places is None else places
+    order = np.argsort(numbers)
+    parts = np.split(order, range(AT_ONCE, len(order), AT_ONCE))
+    found = _bad_samples.first_bad_sample([_dense(rows(X, part)), y[part]] for part in parts)
+    return None if found is None else int(numbers[order[found]])
+
+
+def _dense(X: Any) -> npt.NDArray[Any]:  # noqa: N803  # scikit-learn's name
+    if hasattr(X, "iloc"):
+        return X.to_numpy(dtype=np.float64, na_value=np.nan)
+    return X.toarray() if hasattr(X, "toarray") else X

@@ -10,14 +10,20 @@ pass, where the loop draws it at the first batch too: that makes a place in the 
 
 from __future__ import annotations
 
+import itertools
+import operator
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from learnrate.adapters import _bad_samples
 from learnrate.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -439,27 +445,69 @@ def _epochs(clocks: Sequence[Any]) -> tuple[int | None, ...]:
     return tuple(getattr(clock, "epoch", None) for clock in clocks)
 
 
-def first_bad_sample(data: Any) -> str | None:
-    """Say which sample of the data is the first that holds NaN or infinity, None where none does."""
-    seen = 0
-    for batch in fresh(data):
-        bad = [first for leaf in _tensors_in(batch) if (first := _first_not_finite(leaf)) is not None]
-        if bad:
-            return f"sample {seen + min(bad)} of the validation data, counted from 0, holds NaN or infinity"
-        seen += samples_in(batch)
-    return None
+def first_bad_sample(data: Any, most_batches: int | None = None) -> int | None:
+    """Return the number of the first sample that holds NaN or infinity, None where none does.
+
+    It is the number in the data set where a loader tells which samples it draws, else the place in a pass.
+
+    Args:
+        data: What `checked_data` returned.
+        most_batches: How many batches to look at where their number is not known: they may never end.
+    """
+    drawn = _numbers_drawn(data)
+    if drawn is not None:
+        return _first_bad_number(data, drawn)
+    batches = itertools.islice(fresh(data), most_batches if length_of(data) is None else None)
+    return _bad_samples.first_bad_sample(map(_arrays_in, batches))
 
 
-def _tensors_in(batch: Any) -> Iterator[Tensor]:
+def _numbers_drawn(data: Any) -> list[list[int]] | None:
+    """Return the numbers of the samples that a loader draws, in batches; None where it does not tell."""
+    if not (_is_plain_loader(data) and _is_batched(data) and _knows_its_order(data)):
+        return None
+    size = data.batch_size
+    try:
+        if size is None:
+            return [list(map(operator.index, batch)) for batch in data.batch_sampler]
+        numbers = sorted(map(operator.index, data.sampler))  # without its batches, which may leave the last ones out
+    except TypeError:  # keys of another kind
+        return None
+    return [numbers[at : at + size] for at in range(0, len(numbers), size)]
+
+
+def _first_bad_number(loader: DataLoader[Any], drawn: list[list[int]]) -> int | None:
+    """Return the smallest number of a bad sample: in batches, of which each bad one is taken apart."""
+    suspects = {
+        number
+        for numbers, batch in zip(drawn, _loader_like(loader, drawn), strict=True)
+        if _bad_samples.first_bad_sample([_as_one(batch)]) is not None
+        for number in numbers
+    }
+    ordered = sorted(suspects)
+    found = _bad_samples.first_bad_sample(map(_as_one, _loader_like(loader, [[number] for number in ordered])))
+    return None if found is None else ordered[found]
+
+
+def _as_one(batch: Any) -> list[npt.NDArray[Any]]:
+    """Return the arrays of a batch as those of a single sample, since their first axis need not be the samples'."""
+    return [array[None] for array in _arrays_in(batch)]
+
+
+def begins_anew(data: Any) -> bool:
+    """Whether a pass over the data leaves one that is under way alone; no worker is started to find out."""
+    source = data
+    if isinstance(data, DataLoader):
+        source = data.dataset if isinstance(data.dataset, IterableDataset) else _sampler_of(data)
+    return iter(source) is not iter(source)
+
+
+def _arrays_in(batch: Any) -> Iterator[npt.NDArray[Any]]:
     if isinstance(batch, Tensor):
+        if batch.layout is torch.strided:  # numpy has no other
+            plain = batch.cpu().double() if batch.is_floating_point() else batch  # nor has it bfloat16
+            yield plain.numpy(force=True)
+    elif isinstance(batch, np.ndarray):
         yield batch
     elif isinstance(batch, Mapping | list | tuple):
         for part in batch.values() if isinstance(batch, Mapping) else batch:
-            yield from _tensors_in(part)
-
-
-def _first_not_finite(tensor: Tensor) -> int | None:
-    if not tensor.ndim or not tensor.is_floating_point():
-        return None
-    rows = (~tensor.isfinite()).reshape(len(tensor), -1).any(1).nonzero()
-    return int(rows[0]) if len(rows) else None
+            yield from _arrays_in(part)

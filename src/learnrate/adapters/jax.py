@@ -30,6 +30,7 @@ import numpy.typing as npt
 from learnrate._checks import positive_number, seed_integer, step_rates
 from learnrate._names import identity_of
 from learnrate.adapters import _jax_checks as checks
+from learnrate.adapters._bad_samples import in_words
 from learnrate.adapters._jax_data import Batches, Tree, read_data
 from learnrate.adapters._jax_stack import CompiledStack
 from learnrate.errors import InvalidArgumentError
@@ -38,6 +39,8 @@ from learnrate.training import BLOCK, Dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from learnrate.training import Part
 
 __all__ = ["JaxSnapshot", "JaxTrainable", "optax_schedule"]
 
@@ -223,6 +226,11 @@ class JaxTrainable:
         """Return the validation loss and metrics, "val_…", means over the samples; changes nothing."""
         found = self._evaluated(self._evaluate_block, self._params, self._state)
         return {name: float(value) for name, value in found.items()}
+
+    def first_bad_sample(self, part: Part) -> str | None:
+        """Say which sample of the training or the validation data is the first that holds NaN or infinity, if any."""
+        data = self._train if part == "training" else self._validation
+        return None if data is None else in_words(data.first_bad_sample(), f"the {part} data")
 
     def _evaluated(self, evaluate_block: Any, params: Tree, state: Tree) -> dict[str, Any]:
         if self._validation is None:

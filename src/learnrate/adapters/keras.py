@@ -42,7 +42,7 @@ from learnrate.training import Dimensions
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from learnrate.training import Stack
+    from learnrate.training import Part, Stack
 
 __all__ = ["KerasSnapshot", "KerasTrainable", "learning_rate_schedule", "schedule_from"]
 
@@ -218,6 +218,15 @@ class KerasTrainable:
         finally:
             self._generators.set(states)
         return {f"val_{name}": value for name, value in values.items()}
+
+    def first_bad_sample(self, part: Part) -> str | None:
+        """Say which sample of the training or the validation data is the first that holds NaN or infinity, if any.
+
+        The number is the place in x, y or the data set, or in a pass over a `tf.data.Dataset`; none is told where each
+        pass over that has another order.
+        """
+        source = self._source if part == "training" else self._validation
+        return None if source is None else source.first_bad_sample(f"the {part} data")
 
     @property
     def dimensions(self) -> Dimensions:

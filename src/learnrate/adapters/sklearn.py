@@ -23,11 +23,14 @@ import numpy.typing as npt
 from learnrate._checks import step_rates
 from learnrate._identity import mark
 from learnrate.adapters import _sklearn_checks as checks
+from learnrate.adapters._bad_samples import in_words
 from learnrate.adapters._sklearn_models import model_of
 from learnrate.adapters._sklearn_search import SearchCV
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from learnrate.training import Part
 
 __all__ = ["SearchCV", "SklearnSnapshot", "SklearnTrainable"]
 
@@ -107,7 +110,7 @@ class SklearnTrainable:
         self._model = model = model_of(estimator, parameter)
         data = checks.checked_data("", X, y, flat=model.flat)
         classes = checks.known_classes(model.estimator, data[1])
-        training, self._validation = checks.split_data(
+        training, self._validation, self._places = checks.split_data(
             data, validation_data, validation_fraction, classes, flat=model.flat
         )
         self._X, self._y = training
@@ -214,6 +217,18 @@ class SklearnTrainable:
                 if self._model.is_finite() and math.isfinite(values["val_loss"]):
                     raise
         return values
+
+    def first_bad_sample(self, part: Part) -> str | None:
+        """Say which sample of the training or the validation data is the first that holds NaN or infinity, if any.
+
+        Where both were split off X and y, the number is the sample's there.
+        """
+        data = (self._X, self._y) if part == "training" else self._validation
+        if data is None:
+            return None
+        if self._places is None:
+            return in_words(checks.first_bad_sample(data), f"the {part} data")
+        return in_words(checks.first_bad_sample(data, self._places[part]), "X and y")
 
     def snapshot(self) -> SklearnSnapshot:
         """Return a copy of the estimator, its random state, and the place in the data."""

@@ -32,10 +32,12 @@ from learnrate._checks import positive_integer, positive_number, step_rates
 from learnrate._identity import digest, mark
 from learnrate._names import identity_of
 from learnrate.adapters import _torch_checks as checks
+from learnrate.adapters._bad_samples import in_words
 from learnrate.adapters._torch_data import (
     END,
     Place,
     Stream,
+    begins_anew,
     checked_data,
     first_bad_sample,
     fresh,
@@ -56,6 +58,8 @@ from learnrate.training import Dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from learnrate.training import Part
 
 __all__ = ["TorchSnapshot", "TorchTrainable", "lr_scheduler", "schedule_from"]
 
@@ -335,10 +339,22 @@ class TorchTrainable:
             self._state.put_back_buffers(buffers)
         return values
 
-    def first_bad_sample(self) -> str | None:
-        """Say which validation sample is the first that holds NaN or infinity, None where none does."""
+    def first_bad_sample(self, part: Part) -> str | None:
+        """Say which sample of the training or the validation data is the first that holds NaN or infinity, if any.
+
+        The number is the data set's, or the place in a pass over data that has no numbers.
+        """
         with self._randomness.preserved():
-            return first_bad_sample(self.validation_data)
+            number = self._first_bad_of_training() if part == "training" else self._first_bad_of_validation()
+        return in_words(number, f"the {part} data")
+
+    def _first_bad_of_training(self) -> int | None:
+        if not begins_anew(self.train_data):
+            return None
+        return first_bad_sample(self.train_data, self.steps_per_epoch * self._accumulate)
+
+    def _first_bad_of_validation(self) -> int | None:
+        return None if self.validation_data is None else first_bad_sample(self.validation_data)
 
     def _measure(self, data: Any) -> dict[str, float]:
         self._meter.reset(validation=True)
