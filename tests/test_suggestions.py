@@ -175,6 +175,24 @@ def test_a_quicker_climb_that_only_stumbled_is_not_heeded():
     assert stumbled.cliff == alone.cliff
 
 
+@pytest.mark.parametrize(("times", "doubtful"), [(6, True), (15, False)])
+def test_a_fall_of_less_than_ten_times_the_noise_is_doubtful(times, doubtful):
+    fall = 1.5
+    analyses = [analyse(*noisy(200, noise=fall / times, seed=seed)) for seed in range(20)]
+    assert {analysis.verdict for analysis in analyses} == {Verdict.FOUND}
+    assert {any("times its noise" in it for it in analysis.warnings) for analysis in analyses} == {doubtful}
+
+
+@pytest.mark.parametrize(("place", "moved", "doubtful"), [(20, 1 / 2, 1 / 4), (200, 2, 4)])
+def test_a_cliff_that_moves_our_suggestion_by_more_than_a_factor_of_three_makes_it_doubtful(place, moved, doubtful):
+    rates, losses = noisy(1000, descent=1e-2, cliff=1.0)
+    free = analyse(rates, losses).suggestions["learnrate"]
+    for factor in (moved, doubtful):
+        analysis = analyse(rates, losses, cliff=place * factor * free)
+        assert analysis.suggestions["learnrate"] == pytest.approx(factor * free)
+        assert any("the cliff: our" in it for it in analysis.warnings) is (factor == doubtful)
+
+
 def test_the_loss_changes_are_the_smoothed_loss_s_steps():
     rates, losses = noisy(400, noise=0.0)
     analysis = analyse(rates, losses)

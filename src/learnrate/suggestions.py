@@ -28,7 +28,8 @@ _WINDOW = 5  # steps of the running median: two wild losses in a row break nothi
 _BREAK = 6.0  # a rise of so many standard deviations of one step's noise is no noise
 _SIGNIFICANT = 4.0  # standard errors that the fall must have: the best of some thirty places is looked for
 _ROWS = 256  # points smoothed at a time: a square of all points would not fit
-_PLAIN = 5.0  # a fall of fewer standard deviations of one step's noise is read badly
+_OFF = 3.0  # a factor: doubtful is what may well be off by more
+_PLAIN = 10.0  # of smaller falls, in standard deviations of one step's noise, half are read worse; of others a fifth
 _EDGE = 0.5  # decades at either end: the loss must not have fallen yet, or fall no more
 _EDGE_SHARE = 0.25  # of the whole fall, on the left
 _FALLEN = 0.97  # of the whole fall: on a flat bottom the lowest point lies anywhere
@@ -71,6 +72,9 @@ def analyse(
     2. times `(steps per decade there / 300)^(1/3)`, at most 1: a quick climb trains little at each rate, so that its
        loss turns later than a whole training's does;
     3. kept between a 200th and a 20th of the cliff, where there is one.
+
+    A warning calls it doubtful where the loss fell by less than ten times its noise from step to step, and where the
+    third move changed it by more than a factor of 3.
 
     Args:
         learning_rates: The rate of each step, ascending.
@@ -168,7 +172,7 @@ def _ours(seen: _Seen, anchor: float | None, breaks: float | None) -> tuple[floa
     elif seen.fall < _PLAIN * seen.noise:
         doubts.append(
             f"the loss fell by only {seen.fall / seen.noise:.1f} times its noise from step to step: "
-            f"our suggestion may be off by a factor of 3; larger batches make it clearer"
+            f"our suggestion may be off by a factor of {_OFF:g}; larger batches make it clearer"
         )
     place = seen.fallen
     density = 1 / float(np.gradient(seen.x)[place])
@@ -176,10 +180,10 @@ def _ours(seen: _Seen, anchor: float | None, breaks: float | None) -> tuple[floa
     if anchor is None or breaks is None:
         return (rate if seen.fell else float(10 ** seen.x[-1]) / 2), doubts  # what moves nothing is too small
     lowest, highest = anchor / _BELOW_CLIFF[1], anchor / _BELOW_CLIFF[0]
-    if seen.fell and not lowest <= rate <= highest:
+    if seen.fell and not lowest / _OFF <= rate <= highest * _OFF:
         doubts.append(
             f"the descent ends unusually {'near to' if rate > highest else 'far from'} the cliff: "
-            f"our suggestion may be off by a factor of 3"
+            f"our suggestion may be off by a factor of {_OFF:g}"
         )
     return min(max(rate, lowest, float(10 ** seen.x[0])), highest, breaks / 2), doubts
 
