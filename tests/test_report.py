@@ -230,7 +230,7 @@ def test_times_and_costs_are_written_as_people_say_them():
     ]  # fmt: skip
     better = Cost(learning_rate=1e-3, low=-0.01, high=-0.01, values=(0.08, 0.08), measured=True)
     told = str(words.first_screen(_examples.recommendation(yours=better))["facts"])
-    assert "Yours, 1e-3: does as well, measured (val_loss 0.08)" in told
+    assert "Yours, 1e-3: no worse, measured (val_loss 0.08)" in told
 
 
 def test_what_to_try_next_names_the_arguments_that_the_verb_has():

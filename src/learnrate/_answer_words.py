@@ -6,14 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from learnrate._numbers import percent, rate, short
+from learnrate.curves import GOOD
 
 if TYPE_CHECKING:
     from learnrate.results import Break, Cost, Recommendation
 
-EXACT = 0.005
-"""Of the way: what costs less than that does as well."""
-AT_MOST, AT_LEAST = 0.001, 0.95
-"""Of the way: a band that begins below or ends above has one end that says something."""
 SURE = "80 % sure"
 
 
@@ -54,13 +51,11 @@ def cost_words(cost: Cost, metric: str) -> str:
         return "breaks training"
     first, last = (short(value, 3) for value in cost.values)
     if cost.measured:
-        said = "does as well" if cost.low < EXACT else f"{percent(cost.low)} worse"
+        said = f"{percent(cost.low)} worse" if cost.low > 0 else "no worse"
         return f"{said}, measured ({metric} {first})"
-    if cost.high < EXACT:
-        return f"does as well, {SURE} ({metric} {last} or better)"
-    if cost.low <= AT_MOST:
-        return f"at most {percent(cost.high)} worse, {SURE} ({metric} {last} or better)"
-    if cost.high >= AT_LEAST:
+    if cost.low < GOOD:
+        return f"at most {percent(max(cost.high, 0.0))} worse, {SURE} ({metric} {last} or better)"
+    if cost.high > 1 - GOOD:
         return f"at least {percent(cost.low)} worse, {SURE} ({metric} {first} or worse)"
     return f"{percent(cost.low).removesuffix(' %')} to {percent(cost.high)} worse, {SURE} ({metric} {first} to {last})"
 

@@ -15,9 +15,10 @@ from learnrate._diagnosis.beside import beside_each_other, known_best
 from learnrate._diagnosis.trends import held, noise
 from learnrate._logs.metric_names import canonical, deciding, mode_of
 from learnrate._numbers import rate, short
+from learnrate.curves import GOOD
 from learnrate.errors import InvalidArgumentError, UnknownMetricError
 from learnrate.logs import Log, read
-from learnrate.results import GOOD, DiagnosisVerdict, Sweep, Trial, TrialState, Verdict
+from learnrate.results import DiagnosisVerdict, Sweep, Trial, TrialState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Mode = Literal["min", "max"]
+GOOD = 0.01
+"""Good means within 1 % of the way from the untrained metric to the best one."""
 
 
 class Best(NamedTuple):

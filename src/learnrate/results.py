@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     import altair as alt
 
 
-GOOD = 0.01
-"""Good means within 1 % of the way from the untrained metric to the best one."""
-
-
 class TrialState(enum.Enum):
     """Where a trial stands. Diverged is a result, not an error: it tells where the cliff is."""
 

@@ -11,7 +11,8 @@ from learnrate._diagnosis.advice import advised, expected
 from learnrate._diagnosis.findings import strength
 from learnrate._diagnosis.trends import held, noise
 from learnrate._numbers import epoch_number, rate, short
-from learnrate.results import GOOD, Diagnosis, DiagnosisVerdict, Finding, Trial, TrialState
+from learnrate.curves import GOOD
+from learnrate.results import Diagnosis, DiagnosisVerdict, Finding, Trial, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

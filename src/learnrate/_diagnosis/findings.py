@@ -15,7 +15,8 @@ import numpy as np
 
 from learnrate._diagnosis.trends import Forecast, Turn, best_by, noise, turn
 from learnrate._numbers import epoch_number, percent, short
-from learnrate.results import GOOD, DiagnosisVerdict, Finding
+from learnrate.curves import GOOD
+from learnrate.results import DiagnosisVerdict, Finding
 
 if TYPE_CHECKING:
     from learnrate.curves import Array, Mode

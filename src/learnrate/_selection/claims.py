@@ -13,6 +13,7 @@ import math
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from learnrate.curves import GOOD
 from learnrate.results import Cost
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ WIDE = (2.0, 3.0)
 MARGINS = (0.0, 0.01, 0.03, 0.1, 0.3, 0.7)
 """Shares of the way that a training was behind."""
 
-TELLING = (0.01, 0.5)
-"""Shares of the way: a band that reaches from below the first to above the second is not worth a sentence."""
+VAGUE = 0.5
+"""Of the way: a band from hardly anything to more than that is not worth a sentence."""
 
 
 @functools.cache
@@ -100,7 +101,7 @@ def cost(courses: Courses, winner: Course, learning_rate: float, value: float, s
         low, high = _band(courses, winner, inner)[0], _band(courses, winner, outer)[1]
     else:
         low, high = _band(courses, winner, own)
-    if low < TELLING[0] and high > TELLING[1]:
+    if low < GOOD and high > VAGUE:
         return None
     return Cost(
         learning_rate=learning_rate,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from learnrate._selection.evidence import MOVED
 from learnrate._selection.race import NEAR, PROBE
 from learnrate.results import TrialState
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from learnrate.curves import Array, Mode
     from learnrate.results import Trial
 
-BEHIND = 0.005
-"""Of the way: a training that is behind another by less than that bounds nothing, unless it is a short one: then by
-less than `NEAR`. Short is what ends before the shortest probes."""
 NEIGHBOUR = 0.55
 """Decades: a rate that lies so near to another was compared with it as a neighbour, half a decade away at most."""
 
@@ -114,15 +112,16 @@ class Courses:
         return min(self._longest(winner, side) for side in (-1, 1))
 
     def _is_behind(self, one: Course, side: int) -> bool:
-        """Whether some rate on a side of a course, 1 the faster one, was ahead of it at the same length."""
+        """Whether some rate on a side of a course, 1 the faster one, was ahead of it at the same length.
+
+        What hardly differs bounds nothing, nor what was left on the screen unless it is far behind.
+        """
         if one.broke or not len(one.steps):
             return side < 0
         mine = float(one.best[-1])
         ahead = min(other.at(one.length) for other in self.all if (other.x - one.x) * side > 0)
-        if not mine > ahead:
-            return False
-        least = BEHIND if self.share(one.length) >= PROBE / 2 else NEAR
-        return mine - ahead >= least * self.way(mine, ahead)
+        least = MOVED if self.share(one.length) >= PROBE / 2 else NEAR
+        return mine > ahead and mine - ahead >= least * self.way(mine, ahead)
 
     def _longest(self, winner: Course, side: int) -> float:
         lengths = [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOVED = 0.005
 """Of the loss: rates whose losses lie closer to the lowest than that are told apart by later rungs, and the fastest
-leads until then: on a plateau it is the first to leave it."""
+leads until then: on a plateau it is the first to leave it. Of the way: what is behind by less bounds nothing."""
 
 
 class Reports(Protocol):
