@@ -179,9 +179,9 @@ def test_the_tables_are_whole() -> None:
     assert len(tables["confidence"]) == 1 + len(claims.COMPARED) + len(claims.WIDE)
     assert tables["confidence"] == sorted(tables["confidence"], reverse=True)
     costs = np.array(tables["costs"])
-    assert costs.shape == (len(claims.COMPARED) + 1, len(claims.MARGINS) + 1, 2)
+    assert costs.shape == (len(claims.COMPARED) + 1, len(claims.APART) + 1, len(claims.MARGINS) + 1, 2)
     assert (costs[..., 0] <= costs[..., 1]).all()
-    assert (np.diff(costs[:, 1:], axis=1) >= 0).all()
+    assert (np.diff(costs[:, :, 1:], axis=2) >= 0).all()
     held = tables["left_out"]
     assert held["bands"] >= 0.8
     assert all(abs(each["said"] - each["held"]) <= 0.1 for each in held["confidence"])

@@ -45,7 +45,7 @@ GRADES = 1 + len(claims.COMPARED) + len(claims.WIDE)
 class Rival:
     """Another rate of a case: its place in the table of costs, and what it costs in truth."""
 
-    cell: tuple[int, int]
+    cell: tuple[int, int, int]
     cost: float
 
 
@@ -133,16 +133,19 @@ def tables(cases: Sequence[Case]) -> dict[str, Any]:
         for grade in range(GRADES)
     ]
     rivals = [(it, one) for it, case in zip(weight, cases, strict=True) for one in case.rivals]
+    by_cell: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
+    for it, one in rivals:
+        by_cell.setdefault(one.cell, []).append((it, one.cost))
     costs = [
         [
-            _band([(it, one.cost) for it, one in rivals if one.cell == (row, column)])
-            for column in range(len(claims.MARGINS) + 1)
+            [_band(by_cell.get((length, apart, behind), [])) for behind in range(len(claims.MARGINS) + 1)]
+            for apart in range(len(claims.APART) + 1)
         ]
-        for row in range(len(claims.COMPARED) + 1)
+        for length in range(len(claims.COMPARED) + 1)
     ]
     return {
         "confidence": np.round(np.minimum.accumulate(chances), 2).tolist(),
-        "costs": [_rising(row) for row in costs],
+        "costs": [[_rising(row) for row in rows] for rows in costs],
     }
 
 
@@ -173,7 +176,7 @@ def left_out(cases: Sequence[Case]) -> dict[str, Any]:
             bands += [
                 low <= one.cost <= high
                 for one in case.rivals
-                for low, high in [table["costs"][one.cell[0]][one.cell[1]]]
+                for low, high in [table["costs"][one.cell[0]][one.cell[1]][one.cell[2]]]
             ]
     return {"confidence": _reliability(told), "bands": round(float(np.mean(bands)), 3), "interval": _intervals(cases)}
 
@@ -209,8 +212,9 @@ def _intervals(cases: Sequence[Case]) -> dict[str, dict[str, float]]:
 def lines(table: Mapping[str, Any], held: Mapping[str, Any]) -> Iterator[str]:
     """What was made and what it holds, to be read."""
     yield f"chance that no rate is more than 1 % better, by grade: {table['confidence']}"
-    for row in table["costs"]:
-        yield f"costs: {row}"
+    for length, rows in enumerate(table["costs"]):
+        for apart, row in enumerate(rows):
+            yield f"costs, length {length}, apart {apart}: {row}"
     for name, figures in held["interval"].items():
         yield f"interval, {name:28} holds {figures['holds']:.1%}, {figures['decades, median']:.2f} decades wide"
     yield f"bands hold {held['bands']:.1%}"

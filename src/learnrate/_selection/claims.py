@@ -25,6 +25,8 @@ WIDE = (2.0, 3.0)
 """Decades of the interval: what a chance goes by where the winner was not compared with neighbours, or too early."""
 MARGINS = (0.0, 0.01, 0.03, 0.1, 0.3, 0.7)
 """Shares of the way that a training was behind."""
+APART = (0.55, 1.05)
+"""Decades that it lies from the winner: within half a decade, within one, or further."""
 
 VAGUE = 0.5
 """Of the way: a band from hardly anything to more than that is not worth a sentence."""
@@ -67,10 +69,14 @@ def margin(courses: Courses, winner: Course, other: Course) -> float | None:
     return (mine - ahead) / way if way > 0 else None
 
 
-def cell(courses: Courses, winner: Course, other: Course, behind: float) -> tuple[int, int]:
-    """Return the row and column of the table of costs: by when another course ended, and how far it was behind."""
+def cell(courses: Courses, winner: Course, other: Course, behind: float) -> tuple[int, int, int]:
+    """Return the place in the table of costs: by when another course ended, how far away, and how far behind it was."""
     length = courses.share(min(other.length, winner.length))
-    return bisect.bisect_right(COMPARED, length), bisect.bisect_right(MARGINS, behind)
+    return (
+        bisect.bisect_right(COMPARED, length),
+        bisect.bisect_right(APART, abs(other.x - winner.x)),
+        bisect.bisect_right(MARGINS, behind),
+    )
 
 
 def cost(courses: Courses, winner: Course, learning_rate: float, value: float, sign: int) -> Cost | None:
@@ -119,6 +125,6 @@ def _band(courses: Courses, winner: Course, other: Course) -> tuple[float, float
         return (1.0, 1.0) if other.broke else (0.0, 1.0)
     if other.length >= winner.length:
         return behind, behind
-    row, column = cell(courses, winner, other, behind)
-    low, high = calibration()["costs"][row][column]
+    length, apart, margins = cell(courses, winner, other, behind)
+    low, high = calibration()["costs"][length][apart][margins]
     return low, high
