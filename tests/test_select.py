@@ -155,8 +155,9 @@ def test_the_bounds_best_rate_is_found_on_a_grid_whatever_the_schedule(rates: An
 def test_the_rate_that_is_used_today_takes_part_and_its_cost_is_said() -> None:
     answer = select(QuadraticTrainable(learning_rate=1e-3), epochs=20, start=0.02)
     assert answer.trials[0].learning_rate == pytest.approx(0.02)
+    answer = select(QuadraticTrainable(learning_rate=1e-3), epochs=20, start=0.1)
     assert answer.yours is not None
-    assert answer.yours.learning_rate == 0.02
+    assert answer.yours.learning_rate == 0.1
     with pytest.raises(InvalidArgumentError, match=r"start 100 is outside the range .* widen the range"):
         select(QuadraticTrainable(), epochs=20, start=100.0)
 

@@ -51,7 +51,7 @@ def conclude(
         learning_rate=None if gained is None else gained.learning_rate,
         interval=None if interval is None else (10 ** interval[0], 10 ** interval[1]),
         confidence=None if interval is None or standing is None else _confidence(standing, interval),
-        breaks=None if broke is None else _break(*broke),
+        breaks=None if broke is None else _break(*broke, gained),
         epochs=None if best is None else best.epoch,
         horizon=lab.epochs,
         value=None if best is None else best.value,
@@ -149,7 +149,10 @@ def _confidence(standing: Standing, interval: tuple[float, float]) -> float:
     return claims.confidence(standing.courses, standing.course, interval[1] - interval[0])
 
 
-def _break(held: Trial | None, broke: Trial) -> Break:
+def _break(held: Trial | None, broke: Trial, winner: Trial | None) -> Break | None:
+    """Where training was seen to break; nothing where the recommended rate was past its best and then broke too."""
+    if winner is not None and winner.learning_rate >= broke.learning_rate:
+        return None
     return Break(
         held=None if held is None else held.learning_rate,
         held_epochs=0.0 if held is None else held.epochs,

@@ -71,26 +71,26 @@ class Evidence:
     def held(self, place: int) -> bool:
         """Whether a training did not break: its training loss is no higher than what it began with.
 
-        A mean over few batches may be higher by chance, so what was once better than no training in validation has
-        held too. Overfitting is not breaking. Where no training loss is reported, what is finite has held.
+        A mean over few batches may be higher by chance, so what is better than no training in validation has held
+        too. Overfitting is not breaking. Where no training loss is reported, what is finite has held.
         """
         trial = self.trials[place]
         if self.broke(place) or "loss" not in trial.curve.metrics:
             return not self.broke(place)
         began = self._untrained_training_loss
-        return self._training_loss(trial) <= began + MOVED * abs(began) or self._was_better(trial)
+        return self._training_loss(trial) <= began + MOVED * abs(began) or self._is_better(trial)
 
-    def _was_better(self, trial: Trial) -> bool:
-        """Whether validation was ever better than before training.
+    def _is_better(self, trial: Trial) -> bool:
+        """Whether validation is better now than before training.
 
         It is the loss that tells where another metric decides: an accuracy by chance may be better than that of
         weights which have seen nothing.
         """
         before, after = self._lab.untrained.get("val_loss"), trial.curve.metrics.get("val_loss")
         if before is not None and after is not None:
-            return bool((after < before).any())
+            return bool(after[-1] < before)
         untrained = self._signed(self._lab.untrained_value)
-        return not self._lab.estimates_untrained and bool((self._values(trial) < untrained).any())
+        return not self._lab.estimates_untrained and bool(self._values(trial)[-1] < untrained)
 
     def furthest(self) -> int | None:
         """The place that has reached most: in the end that of full length, unless a shorter training did better."""
