@@ -126,7 +126,8 @@ def breaks_true(case: Case) -> float:
 def _breaks(grid: TaskGrid, rate: float, share: float) -> bool:
     """Whether most recorded seeds break at the nearest recorded rate by a share of the horizon.
 
-    That is a loss that is not finite, or a training loss above where the slowest rate's began.
+    That is a loss that is not finite, or a training loss above where the slowest rate's began while validation is no
+    better than before training: a mean since the mark before holds what was overcome since then.
     """
     known = np.flatnonzero(grid.own.recorded.any(1))
     place = known[np.abs(np.log10(grid.learning_rates[known] / rate)).argmin()]
@@ -135,7 +136,8 @@ def _breaks(grid: TaskGrid, rate: float, share: float) -> bool:
     began = grid.own.train_loss[known[0], 0, 0]
     ended = grid.own.train_loss[place, seeds, mark]
     diverged = grid.own.diverged_at[place, seeds]
-    broke = ((diverged >= 0) & (diverged < grid.steps[mark])) | ~(ended <= began + MOVED * abs(began))
+    lost = ~(ended <= began + MOVED * abs(began)) & ~(grid.own.val_loss[place, seeds, mark] < grid.untrained[seeds])
+    broke = ((diverged >= 0) & (diverged < grid.steps[mark])) | lost
     return bool(broke.mean() > 0.5)
 
 
