@@ -117,16 +117,14 @@ def breaks_true(case: Case) -> float:
     if said is None:
         return np.nan
     grid, epochs = case.measures.grids[case.answer.task], BY_NAME[case.answer.task].epochs
-    broke, held = (round(said[f"{what}_epochs"] / epochs * grid.steps[-1]) for what in ("broke", "held"))
-    right = [_breaks(grid, said["broke"], min(int(np.searchsorted(grid.steps, broke)), len(grid.steps) - 1))]
+    right = [_breaks(grid, said["broke"], said["broke_epochs"] / epochs)]
     if said["held"] is not None:
-        last = max(int(np.searchsorted(grid.steps, held, side="right")) - 1, 0)
-        right.append(not _breaks(grid, said["held"], last))
+        right.append(not _breaks(grid, said["held"], said["held_epochs"] / epochs))
     return float(np.mean(right))
 
 
-def _breaks(grid: TaskGrid, rate: float, mark: int) -> bool:
-    """Whether most recorded seeds break at the nearest recorded rate by a mark.
+def _breaks(grid: TaskGrid, rate: float, share: float) -> bool:
+    """Whether most recorded seeds break at the nearest recorded rate by the mark nearest to a share of the horizon.
 
     That is a loss that is not finite, or a training loss above where the slowest rate's began while validation is no
     better than before training: a mean since the mark before holds what was overcome since then.
@@ -134,6 +132,7 @@ def _breaks(grid: TaskGrid, rate: float, mark: int) -> bool:
     known = np.flatnonzero(grid.own.recorded.any(1))
     place = known[np.abs(np.log10(grid.learning_rates[known] / rate)).argmin()]
     seeds = np.flatnonzero(grid.own.recorded[place])
+    mark = int(np.abs(grid.steps - round(share * grid.steps[-1])).argmin())
     began = grid.own.train_loss[known[0], 0, 0]
     ended = grid.own.train_loss[place, seeds, mark]
     diverged = grid.own.diverged_at[place, seeds]

@@ -302,16 +302,15 @@ class OneDrift(Race):
 
 @contextmanager
 def constants(**values: float) -> Iterator[None]:
-    """The race's constants, changed for a while."""
-    rooms = {name: next(room for room in (race, evidence) if hasattr(room, name)) for name in values}
-    before = {name: getattr(room, name) for name, room in rooms.items()}
-    for name, value in values.items():
-        setattr(rooms[name], name, value)
+    """The race's constants, changed for a while in each module that goes by them."""
+    before = {(room, name): getattr(room, name) for name in values for room in (race, evidence) if hasattr(room, name)}
+    for room, name in before:
+        setattr(room, name, values[name])
     try:
         yield
     finally:
-        for name, value in before.items():
-            setattr(rooms[name], name, value)
+        for (room, name), value in before.items():
+            setattr(room, name, value)
 
 
 ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {

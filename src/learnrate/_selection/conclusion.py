@@ -10,8 +10,8 @@ import numpy as np
 from learnrate._numbers import rate, short
 from learnrate._selection import claims
 from learnrate._selection.courses import Course, Courses
-from learnrate._selection.evidence import MOVED
-from learnrate._selection.race import NEAR, QUARTER
+from learnrate._selection.evidence import MOVED, NEAR
+from learnrate._selection.race import QUARTER
 from learnrate.results import Break, Cost, Recommendation, Trial, TrialState, Verdict
 from learnrate.schedules import describe
 

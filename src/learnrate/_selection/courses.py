@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from learnrate._selection.evidence import MOVED
-from learnrate._selection.race import NEAR, PROBE
+from learnrate._selection.evidence import MOVED, NEAR
+from learnrate._selection.race import PROBE
 from learnrate.results import TrialState
 
 if TYPE_CHECKING:

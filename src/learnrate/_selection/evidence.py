@@ -20,6 +20,11 @@ MOVED = 0.005
 leads until then: on a plateau it is the first to leave it. Of the way: what is behind by less bounds nothing."""
 
 
+NEAR = 0.1
+"""Of the way made so far. A faster rate that is no further behind on the screen is no bracket, and the next is tried;
+a slower one that is further behind among the probes is not expected to be best by more than a quarter decade."""
+
+
 class Reports(Protocol):
     """What a laboratory says of the metric."""
 
@@ -69,19 +74,29 @@ class Evidence:
         return math.isinf(self.loss(self.trials[place]))
 
     def held(self, place: int) -> bool:
-        """Whether a training did not break: its training loss is no higher than what it began with.
+        """Whether a training surely did not break: what is reported is no worse than before training."""
+        trial = self.trials[place]
+        if self.broke(place) or self._is_better(trial) is False:
+            return False
+        return "loss" not in trial.curve.metrics or self._training_loss(trial) <= self._untrained_training_loss
 
-        A mean over few batches may be higher by chance, so what is better than no training in validation has held
-        too. Overfitting is not breaking. Where no training loss is reported, what is finite has held.
+    def lost(self, place: int) -> bool:
+        """Whether a training surely broke: it is not finite, or its training loss ended above where it began.
+
+        By more than its noise, for which a half hundredth of the loss stands, and by more than a tenth of what others
+        made of it; a mean over few batches may be higher by chance, so that validation must be no better either.
+        Overfitting is not breaking.
         """
         trial = self.trials[place]
         if self.broke(place) or "loss" not in trial.curve.metrics:
-            return not self.broke(place)
+            return self.broke(place)
         began = self._untrained_training_loss
-        return self._training_loss(trial) <= began + MOVED * abs(began) or self._is_better(trial)
+        fallen = began - min(self._training_loss(each) for each in self.trials.values())
+        above = self._training_loss(trial) - began
+        return above > max(MOVED * abs(began), NEAR * fallen) and not self._is_better(trial)
 
-    def _is_better(self, trial: Trial) -> bool:
-        """Whether validation is better now than before training.
+    def _is_better(self, trial: Trial) -> bool | None:
+        """Whether validation is better now than before training; None where that is not known.
 
         It is the loss that tells where another metric decides: an accuracy by chance may be better than that of
         weights which have seen nothing.
@@ -89,8 +104,8 @@ class Evidence:
         before, after = self._lab.untrained.get("val_loss"), trial.curve.metrics.get("val_loss")
         if before is not None and after is not None:
             return bool(after[-1] < before)
-        untrained = self._signed(self._lab.untrained_value)
-        return not self._lab.estimates_untrained and bool(self._values(trial)[-1] < untrained)
+        untrained = -math.inf if self._lab.estimates_untrained else self._signed(self._lab.untrained_value)
+        return None if math.isinf(untrained) else bool(self._values(trial)[-1] < untrained)
 
     def furthest(self) -> int | None:
         """The place that has reached most: in the end that of full length, unless a shorter training did better."""

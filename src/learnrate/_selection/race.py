@@ -16,7 +16,7 @@ import numpy as np
 
 from learnrate._selection.bound import bound_minimum
 from learnrate._selection.climbs import Climbs
-from learnrate._selection.evidence import Evidence, Reports, best, leading
+from learnrate._selection.evidence import NEAR, Evidence, Reports, best, leading
 from learnrate.results import TrialState
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ PROBES = 0.5
 """Share of what may be lost that the probes take at most; the rest is for the last comparison."""
 DRIFT = 0.75
 """Of the drift that a bound predicts for the schedule: constant rates drift by 0.6 of it, decaying ones by all."""
-NEAR = 0.1
-"""Of the way made so far. A faster rate that is no further behind on the screen is no bracket, and the next is tried;
-a slower one that is further behind among the probes is not expected to be best by more than a quarter decade."""
 THREE = 0.6
 """Of the horizon: three finalists where the budget takes them so far, else two."""
 UNUSED_DECADES = 3.0
@@ -398,7 +395,7 @@ class Race:
     # What broke
 
     def broke_between(self) -> tuple[Trial | None, Trial] | None:
-        """The fastest training that held and the slowest above it, which broke; None where none did."""
+        """The fastest training that held and the slowest above it that broke; None where none did."""
         held = [place for place in self._trials if self._evidence.held(place)]
-        above = [place for place in self._trials if not held or place > max(held)]
-        return (self._trials[max(held)] if held else None, self._trials[min(above)]) if above else None
+        lost = [place for place in self._trials if self._evidence.lost(place) and (not held or place > max(held))]
+        return (self._trials[max(held)] if held else None, self._trials[min(lost)]) if lost else None
