@@ -268,7 +268,7 @@ def test_each_number_of_a_sentence_is_a_field_and_no_two_sentences_contradict_ea
             continue
         said = cost_words(cost, answer.metric)
         assert f"{rate(cost.learning_rate)}: {said}" in terminal
-        assert said in told["Others"]
+        assert said in told["Other rates"]
         assert cost.low <= cost.high
         assert not (cost.breaks and answer.breaks is None)
         in_full = [it for it in answer.trials if it.learning_rate == cost.learning_rate and it.epochs >= answer.horizon]

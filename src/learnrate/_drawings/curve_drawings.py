@@ -28,7 +28,7 @@ from learnrate._drawings.axes import (
     unpicked,
     values,
 )
-from learnrate._numbers import rate
+from learnrate._numbers import rate, short
 from learnrate.results import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -311,5 +311,8 @@ def label(trial: Trial) -> str:
 
 
 def fate(trial: Trial) -> str:
-    """Return what became of a trial: its diagnosis or, where it has none, its state."""
-    return trial.state.value if trial.diagnosis is None else trial.diagnosis.verdict.value
+    """Return what became of a trial: its diagnosis or, where it has none, its state, or when it was left."""
+    if trial.diagnosis is not None:
+        return trial.diagnosis.verdict.value
+    is_left = trial.state is TrialState.COMPLETE and trial.epochs < trial.horizon
+    return f"left after {short(trial.epochs)}" if is_left else trial.state.value

@@ -66,11 +66,11 @@ def untitled(spec: Spec) -> Spec:
 
 
 def schedule_spec(result: Recommendation | Sweep | Search) -> Spec | None:
-    """Draw the schedule that was used; None where it is not known."""
+    """Draw the schedule that was used; None where it is not known, or where a function makes its own."""
     from learnrate import schedules
 
     plan = code.plan_of(result)
-    if plan is None or plan.custom or result.learning_rate is None:
+    if plan is None or plan.custom or result.learning_rate is None or (plan.steady and code.takes_one_rate(result)):
         return None
     steps = plan.epochs * max(round(600 / plan.epochs), 1)
     made = schedules.by_name(plan.name, **plan.settings)(result.learning_rate, steps)

@@ -141,7 +141,7 @@ def _with_schedule(result: Recommendation | Sweep | Search) -> str:
     if plan is None:
         return ""
     if plan.steady:
-        return "kept constant"
+        return "" if code.takes_one_rate(result) else "kept constant"
     name = plan.name if plan.custom else _NAMES.get(plan.name, plan.name.replace("_", " "))
     warmed = f", warmed up over the first {percent(plan.warmup)} of the run" if plan.warmup else ""
     return f"as the peak of a {name} schedule{warmed}"
@@ -159,7 +159,7 @@ def _recommendation_facts(answer: Recommendation) -> list[tuple[str, str | list[
     others = [("yours, ", answer.yours), *(("", one) for one in answer.slower)]
     costs = [f"{whose}{rate(one.learning_rate)}: {cost_words(one, answer.metric)}" for whose, one in others if one]
     if costs:
-        facts.append(("Others", [*map(capital, costs), f"Percentages are of {way_words(answer)}."]))
+        facts.append(("Other rates", [*map(capital, costs), f"Percentages are of {way_words(answer)}."]))
     if answer.breaks is not None:
         facts.append(("Training breaks", capital(break_words(answer.breaks))))
     told = [answer.verdict.message if answer.verdict is Verdict.FOUND else "", sure, _surer(answer)]

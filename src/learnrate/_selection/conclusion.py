@@ -64,7 +64,7 @@ def conclude(
         verdict=verdict,
         slower=_costs(lab, standing, [] if gained is None else _slower(gained, own)),
         yours=next(iter(_costs(lab, standing, [own] if own else [])), None),
-        trials=[lab.diagnosed(trial) for trial in lab.trials],
+        trials=[trial if _is_left(lab, trial, gained) else lab.diagnosed(trial) for trial in lab.trials],
         schedule=describe(lab.schedule),
         seed=lab.seed,
         seconds=seconds,
@@ -137,6 +137,12 @@ def noise_of(lab: Laboratory, winner: Trial) -> float:
     values = winner.curve.values(lab.metric)
     steps = np.diff(values[np.isfinite(values)], n=2)
     return float(np.median(np.abs(steps)) / (0.6745 * math.sqrt(6))) if len(steps) else 0.0
+
+
+def _is_left(lab: Laboratory, trial: Trial, winner: Trial | None) -> bool:
+    """Whether the race left a training on its way, which is no ground for a diagnosis."""
+    is_short = trial.state is TrialState.COMPLETE and trial.epochs < lab.epochs - 1e-9
+    return is_short and (winner is None or trial.number != winner.number)
 
 
 def _interval(standing: Standing, race: Race) -> tuple[float, float] | None:
