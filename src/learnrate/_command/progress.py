@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from learnrate._command.printable import printable
-from learnrate._pages.words import duration
+from learnrate._numbers import duration
 from learnrate._watching.lines import PlainLines, described, sparkline, spent_words
 from learnrate._watching.tally import Tally
 from learnrate.results import TrialState

@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from learnrate._numbers import percent, short
-from learnrate._pages.words import capital, duration, epochs_words
+from learnrate._numbers import duration, percent, short
+from learnrate._pages.words import capital, epochs_words
 from learnrate._searching.stages import role
 from learnrate.results import TrialState
 

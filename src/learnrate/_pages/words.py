@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from learnrate._drawings import rate_drawings
-from learnrate._numbers import percent, rate, short
+from learnrate._numbers import duration, percent, rate, short
 from learnrate._pages import code
 from learnrate.results import RangeTest, Recommendation, Search, Sweep, TrialState, Verdict, advice_for
 
@@ -19,26 +19,6 @@ if TYPE_CHECKING:
 _BRIEFLY = "It trains a few steps at each rate: where that breaks is not where a whole training does."
 _SHORTER = "over fewer"
 _NAMES = {"one_cycle": "one-cycle", "inverse_time": "inverse-time", "warmup_stable_decay": "warmup-stable-decay"}
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person would say it.
-
-    Example:
-        >>> duration(0.42), duration(192), duration(7500)
-        ('0.42 s', '3 min 12 s', '2 h 5 min')
-    """
-    if not math.isfinite(seconds):
-        return "–"
-    if seconds < 0.1:
-        return "under 0.1 s"
-    if seconds < 60:
-        return f"{short(seconds, 2)} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 def setting(value: Any) -> str:

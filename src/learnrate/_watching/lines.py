@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from learnrate._drawings.axes import places
-from learnrate._numbers import rate, short
+from learnrate._numbers import duration, rate, short
 from learnrate._pages.search_words import point_words
-from learnrate._pages.words import duration
 from learnrate._watching.tally import Tally
 from learnrate.results import Trial, TrialState
 from learnrate.training import Event, EventKind
