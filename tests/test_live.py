@@ -148,9 +148,12 @@ def test_a_verb_is_watched_from_python(tmp_path):
     with learnrate.watch(file=lines, report=tmp_path / "report.html") as on_event:
         learnrate.sweep(QuadraticTrainable(), [1e-2, 1e-1], epochs=2, on_event=on_event)
     told = lines.getvalue().splitlines()
-    assert told[0] == "training at 2 learning rates"
+    assert told[:2] == [
+        "plan: 2 trainings of 2 epochs (2 × 40 steps, 4 evaluations)",
+        "training at 2 learning rates",
+    ]
     assert re.fullmatch(
-        r"  learning rate 1e-2: val_loss \S+, 2 epochs; spent 1.\d of 2 runs.*; best so far 1e-2  .+", told[1]
+        r"  learning rate 1e-2: val_loss \S+, 2 epochs; spent 1.\d of 2 runs.*; best so far 1e-2  .+", told[2]
     )
     assert live_part(tmp_path / "report.html")[1] == "ended"
 

@@ -83,7 +83,7 @@ def screen_at_work(result: Recommendation | Sweep | RangeTest, at_work: AtWork) 
     known = result.learning_rate
     going = {"running": "At work", "interrupted": "Interrupted"}.get(at_work.state, "Ended")
     headline = f"{going}: {verb}" if known is None else f"{going}: best so far is learning rate {rate(known)}"
-    facts: list[tuple[str, str | list[str]]] = [("Now", capital(at_work.stage))] if at_work.stage else []
+    facts = facts_at_work(at_work)
     facts += [fact for fact in _sweep_facts(result) if fact[0] == "Tried"] if isinstance(result, Sweep) else []
     if isinstance(result, Sweep) and result.trials:
         facts.append(("Trainings", _trainings(result)))
@@ -96,6 +96,11 @@ def screen_at_work(result: Recommendation | Sweep | RangeTest, at_work: AtWork) 
         when = "" if result.epochs is None else f" after {short(result.epochs)} of {epochs_words(result.horizon)}"
         lede = f"Its {result.metric} reached {short(result.value, 3)}{when}. This is not the answer yet."
     return {"kind": f"{verb}, not finished", "headline": headline, "lede": lede, "facts": facts, "caution": None}
+
+
+def facts_at_work(at_work: AtWork) -> list[tuple[str, str | list[str]]]:
+    """Return what a verb at work says of itself: what it will spend, and what it does now."""
+    return [(name, capital(told)) for name, told in (("Plan", at_work.plan), ("Now", at_work.stage)) if told]
 
 
 def capital(text: str) -> str:

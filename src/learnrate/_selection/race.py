@@ -15,6 +15,7 @@ import numpy as np
 
 from learnrate._selection.bound import bound_minimum
 from learnrate._selection.climbs import Climbs
+from learnrate._selection.plan import race_plan
 from learnrate.results import TrialState
 from learnrate.schedules import as_values
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from learnrate._schedule import ScheduleMaker
+    from learnrate._trials.spending import SpendingPlan
     from learnrate.curves import Array, Mode
     from learnrate.results import Trial
 
@@ -67,6 +69,10 @@ class Lab(Protocol):
     @property
     def untrained_value(self) -> float | None:
         """The metric before training."""
+        ...
+
+    def announce_plan(self, plan: SpendingPlan) -> None:
+        """Tell what will be spent."""
         ...
 
     def announce(self, stage: str) -> None:
@@ -146,6 +152,7 @@ class Race:
 
     def run(self) -> Trial | None:
         """Train until the budget is spent; return the trial of full length to recommend, None where all diverged."""
+        self.lab.announce_plan(self.plan())
         screened = self._screened()
         if not screened:
             return self._finished([self._not_broken()])
@@ -158,6 +165,10 @@ class Race:
         else:
             center = self._probed(_leading(screened), step)
         return self._finished(self._compared(center))
+
+    def plan(self) -> SpendingPlan:
+        """What the race will spend."""
+        return race_plan(self.lab, self._step(SCREEN), self._probe_step(), self._spare())
 
     def _screened(self) -> dict[int, float]:
         """The losses of rates a decade apart, outward from the start; none where the budget is too small to compare."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from learnrate._numbers import rate
 from learnrate._selection.conclusion import DRIFT, conclude, cost_of
+from learnrate._selection.plan import budget_plan, whole_plan
 from learnrate._selection.race import HALF, QUARTER
 from learnrate.response import Bowl, fit_bowl
 from learnrate.results import Response, TrialState, Verdict
@@ -71,6 +72,9 @@ class WholeRuns:
         segment = self.lab.segment_of(learning_rate, steps, _stage(steps, total), whole=True)
         if study is not None and study.recall(segment.key) is not None:
             return True
+        if getattr(problem, "whole", None) is None:
+            self.lab.announce_plan(budget_plan(self.lab))
+            self.lab.timing.leave_out(segment.trial)
         whole = bool(comes_whole(learning_rate, steps, self.lab.seed))
         if not whole and steps < total:  # what was begun is no beginning of a full training
             release = getattr(problem, "let_go", None)
@@ -102,6 +106,7 @@ class WholeRuns:
 
     def _run(self) -> Trial | None:
         total, start = self.lab.total_steps, self._start
+        self.lab.announce_plan(whole_plan(self.lab, self._short))
         if self._short < total:
             self.lab.announce("searching by short trainings, each begun anew")
             self._search(self._short, start, DECADE, self.lab.training_cost(0, total))

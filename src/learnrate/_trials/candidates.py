@@ -127,6 +127,11 @@ class Candidates(Bench):
             return not self._ended
         return self._elsewhere.at_work < self._elsewhere.size
 
+    @property
+    def num_at_a_time(self) -> int:
+        """How many trainings go on at a time, as far as is known now."""
+        return 1 if self._elsewhere is None else self._elsewhere.size
+
     def loss(self, trial: Trial) -> float:
         """Return a trial's value so that small is better; infinity where it has none."""
         if trial.value is None:

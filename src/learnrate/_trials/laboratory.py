@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from learnrate._trials.spending import SpendingPlan
     from learnrate.schedules import ScheduleMaker
     from learnrate.study import Study
 
@@ -167,6 +168,25 @@ class Laboratory(Bench):
             return 0.0
         evaluations = last_step // per_epoch - first_step // per_epoch + (last_step % per_epoch > 0)
         return self.cost(last_step - first_step, evaluations)
+
+    def cost_of_epochs(self, first: float, last: float) -> float:
+        """Return what training costs from one epoch to another, evaluations included."""
+        return self.training_cost(self.step_at(first), self.step_at(last))
+
+    def announce_plan(self, plan: SpendingPlan) -> None:
+        """Tell what the work will spend; a function's steps are its epochs, and it evaluates within them."""
+        if not self._has_weights:
+            plan = plan._replace(steps="", evaluations="")
+        elif not (self.untrained or self._evaluation_steps):
+            plan = plan._replace(evaluations="")
+        super().announce_plan(plan)
+
+    @property
+    def num_at_a_time(self) -> int:
+        """How many trainings go on at a time, as far as is known now."""
+        if self.together is not None:
+            return self._vectorized[1]
+        return 1 if self._elsewhere is None else self._elsewhere.size
 
     def steps(self, fraction: float) -> int:
         """Return a fraction of the horizon in steps, at least one and at most all of them."""
