@@ -389,10 +389,21 @@ def told(number, epochs, state=TrialState.RUNNING):
     )
 
 
-def timed(stretches, cost=lambda first, last: (last - first) / 4):
+class Trainer:
+    """Trainings of four epochs."""
+
+    def __init__(self, num_at_a_time=1, begins_anew=False):
+        self.num_at_a_time = num_at_a_time
+        self.begins_anew = begins_anew
+
+    def cost_of_epochs(self, first, last):
+        return (last - first) / 4
+
+
+def timed(stretches, trainer):
     """What is known after so many tellings, each with the time at which it comes."""
     now = [0.0]
-    timing = Timing(cost, clock=lambda: now[0])
+    timing = Timing(trainer, clock=lambda: now[0])
     for at, kind, number, epochs in stretches:
         now[0] = at
         timing.take(kind, told(number, epochs))
@@ -400,51 +411,72 @@ def timed(stretches, cost=lambda first, last: (last - first) / 4):
 
 
 STARTED, EPOCH, FINISHED = EventKind.TRIAL_STARTED, EventKind.EPOCH, EventKind.TRIAL_FINISHED
-TWO_RUNS = SpendingPlan("2 trainings of 4 epochs", 2.0, num_together=2)
+TWO_RUNS = SpendingPlan("2 trainings of 4 epochs", 2.0, num_segments=2, num_together=2)
 
 
-def test_what_comes_before_the_first_step_does_not_count_for_the_others():
+def test_what_comes_before_the_first_row_does_not_count_for_the_others():
     begun = [(0.0, STARTED, 0, 0.0), (60.0, EPOCH, 0, 1.0)]
-    assert not timed(begun).is_known(1)
-    timing = timed([*begun, (61.0, EPOCH, 0, 2.0)])
-    assert timing.is_known(1)
-    assert timing.seconds_left(TWO_RUNS, 0.0, 1) == 6.0  # epochs of a second each
+    assert timed(begun, Trainer()).seconds_left(TWO_RUNS, 0.0) is None
+    timing = timed([*begun, (61.0, EPOCH, 0, 2.0)], Trainer())
+    assert timing.seconds_left(TWO_RUNS, 0.0) == 6.0  # epochs of a second each
+
+
+def test_trainings_of_one_row_tell_the_pace_from_the_second_on():
+    first = [(0.0, STARTED, 0, 0.0), (60.0, EPOCH, 0, 1.0), (60.0, FINISHED, 0, 1.0), (60.0, STARTED, 1, 0.0)]
+    timing = timed([*first, (61.0, EPOCH, 1, 1.0)], Trainer())
+    assert timing.seconds_left(TWO_RUNS, 0.25) == 6.0
 
 
 def test_each_worker_may_have_something_to_load():
     begun = [(0.0, STARTED, 0, 0.0), (0.0, STARTED, 1, 0.0), (60.0, EPOCH, 0, 1.0), (60.0, EPOCH, 1, 1.0)]
-    assert not timed(begun).is_known(2)
-    timing = timed([*begun, (61.0, EPOCH, 0, 2.0)])
-    assert timing.is_known(2)
-    assert timing.seconds_left(TWO_RUNS, 0.0, 2) == 2.5  # five epochs, two at a time
+    assert timed(begun, Trainer(2)).seconds_left(TWO_RUNS, 0.0) is None
+    timing = timed([*begun, (61.0, EPOCH, 0, 2.0)], Trainer(2))
+    assert timing.seconds_left(TWO_RUNS, 0.0) == 2.5  # five epochs, two at a time
 
 
-def test_a_training_that_comes_in_one_piece_tells_by_itself():
-    timing = timed([(0.0, STARTED, 0, 0.0), (8.0, EPOCH, 0, 4.0), (8.0, FINISHED, 0, 4.0)])
-    assert timing.is_known(1)
-    assert timing.seconds_left(TWO_RUNS, 1.0, 1) == 8.0
+def test_where_each_training_has_a_start_of_its_own_it_counts_once_for_each():
+    begun = [(0.0, STARTED, 0, 0.0), (61.0, EPOCH, 0, 1.0), (61.0, FINISHED, 0, 1.0), (61.0, STARTED, 1, 0.0)]
+    four = SpendingPlan("4 trainings of 4 epochs", 4.0, num_segments=4)
+    timing = timed([*begun, (122.0, EPOCH, 1, 1.0)], Trainer(begins_anew=True))
+    assert timing.seconds_left(four, 0.25) is None  # a start cannot be told from an epoch
+    timing = timed([*begun, (122.0, EPOCH, 1, 1.0), (123.0, EPOCH, 1, 2.0)], Trainer(begins_anew=True))
+    assert timing.seconds_left(four, 0.25) == 13 + 2 * 60
+
+
+@pytest.mark.parametrize("begins_anew", [True, False])
+def test_a_training_that_comes_in_one_piece_tells_by_itself(begins_anew):
+    timing = timed([(0.0, STARTED, 0, 0.0), (8.0, EPOCH, 0, 4.0), (8.0, FINISHED, 0, 4.0)], Trainer(1, begins_anew))
+    assert timing.seconds_left(TWO_RUNS, 1.0) == 8.0
+
+
+def test_a_worker_begins_when_it_has_loaded_all():
+    now = [0.0]
+    timing = Timing(Trainer(), clock=lambda: now[0])
+    for number in (0, 1):
+        timing.take(STARTED, told(number, 0.0))
+        now[0] += 60.0
+        timing.loaded(number)
+        now[0] += 1.0
+        timing.take(EPOCH, told(number, 1.0))
+    assert timing.seconds_left(TWO_RUNS, 0.0) == 6.0
 
 
 def test_what_a_study_recalls_and_what_began_before_it_was_told_of_have_no_time():
-    recalled = timed([(0.0, FINISHED, 0, 4.0)])
-    assert not recalled.is_known(1)
-    ahead = Timing(lambda first, last: (last - first) / 4, clock=lambda: 0.0)
+    assert timed([(0.0, FINISHED, 0, 4.0)], Trainer()).seconds_left(TWO_RUNS, 1.0) is None
+    ahead = Timing(Trainer(), clock=lambda: 0.0)
     ahead.leave_out(0)
     for kind, epochs in ((STARTED, 0.0), (EPOCH, 1.0), (EPOCH, 2.0)):
         ahead.take(kind, told(0, epochs))
-    assert not ahead.is_known(1)
+    assert ahead.seconds_left(TWO_RUNS, 0.0) is None
 
 
 def test_evaluations_take_as_long_as_they_cost():
     problem = QuadraticTrainable(steps_per_epoch=20, evaluation_steps=20.0)
-    with Laboratory(
-        problem, epochs=4, schedule=schedules.constant, metric="val_loss", mode="min", seed=0
-    ) as lab:  # fmt: skip
+    with Laboratory(problem, epochs=4, schedule=schedules.constant, metric="val_loss", mode="min", seed=0) as lab:
         short = [(0.0, STARTED, 0, 0.0), (3.0, EPOCH, 0, 0.5), (3.0, STARTED, 1, 0.0), (6.0, EPOCH, 1, 0.5)]
-        timing = timed(short, lab.cost_of_epochs)
         one_run = SpendingPlan("1 training of 4 epochs", 1.0)
         # ten steps and an evaluation take 3 s, so 80 steps and 4 evaluations take 16 s, of which 6 s are over
-        assert timing.seconds_left(one_run, 0.0, 1) == pytest.approx(10.0)
+        assert timed(short, lab).seconds_left(one_run, 0.0) == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from learnrate._numbers import counted
 from learnrate._searching.halving import brackets_of, cost_of
 from learnrate._searching.own_rates import COST
-from learnrate._searching.rounds import BUDGET, LATER, halving_in_rounds, next_round
+from learnrate._searching.rounds import BUDGET, FIRST, LATER, halving_in_rounds, next_round
 from learnrate._trials.spending import SpendingPlan
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def spending_of(plan: Plan, num_folds: int) -> SpendingPlan:
         counted(total, "epoch"),
         counted(total, "evaluation"),
         "; ".join(part for part in (_rungs(plan, num_folds), _stages(plan)) if part),
+        num_segments=round(cost / num_folds * _segments_a_run(plan)),
         num_together=num_trials * num_folds,
     )
 
@@ -56,6 +57,17 @@ def _cost(plan: Plan, num_trials: int, num_folds: int) -> float:
     return num_folds * sum(cost_of(each, factor, plan.epochs, replayed=replayed) for each in brackets)
 
 
+def _segments_a_run(plan: Plan) -> float:
+    """Return how many times a trial begins or goes on in what costs a full training."""
+    halving, epochs = plan.halving, plan.epochs
+    if halving is None:
+        return 1.0
+    num_trials = FIRST if plan.in_rounds else plan.stages[0].trials
+    brackets = brackets_of(halving, num_trials, epochs)
+    segments = sum(one.candidates / halving.factor**rung for one in brackets for rung in range(len(one.rungs)))
+    return segments / cost_of(brackets, halving.factor, epochs, replayed=plan.build.replays)
+
+
 def _rungs(plan: Plan, num_folds: int) -> str:
     if plan.in_rounds:
         halving = halving_in_rounds(plan.epochs)
@@ -70,6 +82,8 @@ def _rungs(plan: Plan, num_folds: int) -> str:
     if plan.halving is None:
         return ""
     brackets = brackets_of(plan.halving, plan.stages[0].trials, plan.epochs)
+    if len(brackets[0].rungs) == 1:
+        return ""
     several = f" in {len(brackets)} brackets" if len(brackets) > 1 else ""
     return f"trials{several}{_compared(brackets[0], plan.halving)}"
 

@@ -78,7 +78,7 @@ class Bench:
         self._stage = ""
         self._plan: SpendingPlan | None = None
         self._time_is_told = False
-        self.timing = Timing(self.cost_of_epochs)
+        self.timing = Timing(self)
         self._exit = contextlib.ExitStack()
 
     def take_warnings(self, told: Iterable[str]) -> None:
@@ -102,8 +102,7 @@ class Bench:
         self._tell(kind, self._stage, trial)
         if trial is not None:
             self.timing.take(kind, trial)
-            if self.timing.is_known(self.num_at_a_time):
-                self._tell_time()
+            self._tell_time()
 
     def _tell(self, kind: EventKind, message: str, trial: Trial | None = None) -> None:
         if self._on_event is not None:
@@ -121,8 +120,8 @@ class Bench:
     def _tell_time(self) -> None:
         if self._plan is None or self._time_is_told:
             return
-        left = self.timing.seconds_left(self._plan, self.spent, self.num_at_a_time)
-        if left >= WORTH_TELLING:
+        left = self.timing.seconds_left(self._plan, self.spent)
+        if left is not None and left >= WORTH_TELLING:
             self._time_is_told = True
             self._tell(EventKind.PLAN, self._plan.words(left))
 
@@ -130,6 +129,11 @@ class Bench:
     def num_at_a_time(self) -> int:
         """How many trainings go on at a time, as far as is known now."""
         return 1
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether each training has a start of its own, as a script has its imports."""
+        return False
 
     def cost_of_epochs(self, first: float, last: float) -> float:
         """Return what training costs from one epoch to another, in full training runs."""

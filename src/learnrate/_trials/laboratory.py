@@ -175,11 +175,20 @@ class Laboratory(Bench):
 
     def announce_plan(self, plan: SpendingPlan) -> None:
         """Tell what the work will spend; a function's steps are its epochs, and it evaluates within them."""
-        if not self._has_weights:
+        if self.begins_anew:
             plan = plan._replace(steps="", evaluations="")
         elif not (self.untrained or self._evaluation_steps):
             plan = plan._replace(evaluations="")
         super().announce_plan(plan)
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether each training has a start of its own: a function builds its model, a command is a process."""
+        return not self._has_weights
+
+    def loaded(self, number: int) -> None:
+        """Take note that a worker has loaded a trial."""
+        self.timing.loaded(number)
 
     @property
     def num_at_a_time(self) -> int:

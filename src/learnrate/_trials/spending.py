@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from learnrate._numbers import counted, duration
 from learnrate.training import EventKind
@@ -27,6 +27,7 @@ class SpendingPlan(NamedTuple):
         steps: Their steps: "5 × 4,000 steps".
         evaluations: And evaluations: "100 evaluations".
         course: In which order, where that is not plain: "rates a decade apart for 0.6 epochs each, …".
+        num_segments: How many times a training begins or goes on, about.
         num_together: How many trainings wait for no other, so that workers may do several of them at a time.
         cost_alone: Of the cost, that of the trainings that are one after another all the same.
     """
@@ -36,6 +37,7 @@ class SpendingPlan(NamedTuple):
     steps: str = ""
     evaluations: str = ""
     course: str = ""
+    num_segments: int = 0
     num_together: int = 1
     cost_alone: float = 0.0
 
@@ -65,63 +67,96 @@ class SpendingPlan(NamedTuple):
         return ((self.cost - self.cost_alone) * rounds / self.num_together + self.cost_alone) / self.cost
 
 
+class Trainer(Protocol):
+    """What times are told for."""
+
+    @property
+    def num_at_a_time(self) -> int:
+        """How many trainings go on at a time."""
+        ...
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether each training has a start of its own, as a script has its imports."""
+        ...
+
+    def cost_of_epochs(self, first: float, last: float) -> float:
+        """Return what training costs from one epoch to another, in full training runs."""
+        ...
+
+
 class Timing:
     """How long trainings take, read off the rows that they report.
 
-    A stretch is what a training did from one row to the next. The first one of each worker has in it what comes before
-    the first step, such as imports and a compilation: so the time is that of the fastest of one stretch more than there
-    are workers, unless one alone is a full training.
+    What a training does up to its first row has its start in it: imports, a model that is built, a compilation. Where
+    each training has one, it is counted as often as trainings begin or go on, and the rows after it tell the pace; else
+    the first training of each worker has it, and those rows tell none. The only row of a whole training tells one.
 
     Args:
-        cost: Returns what training costs from one epoch to another, in full training runs.
+        trainer: Whose trainings are timed.
         clock: Tells seconds.
     """
 
-    def __init__(self, cost: Callable[[float, float], float], clock: Callable[[], float] = time.perf_counter) -> None:
-        self._cost = cost
+    def __init__(self, trainer: Trainer, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._trainer = trainer
         self._clock = clock
         self._running: dict[int, _Mark] = {}
-        self._ahead: set[int] = set()
-        self._stretches = 0
-        self._longest = 0.0
-        self._seconds = math.inf
+        self._left_out: set[int] = set()
+        self._steady = _Stretch(0.0, 0.0)
+        self._starts: list[_Stretch] = []
+        self._num_segments = 0
 
     def take(self, kind: EventKind, trial: Trial) -> None:
         """Take what is told of a trial."""
-        now, epoch = self._clock(), trial.epochs + trial.extra_epochs
+        epoch = trial.epochs + trial.extra_epochs
         if kind is EventKind.TRIAL_STARTED:
-            self._running[trial.number] = _Mark(epoch, epoch, now)
+            self._num_segments += 1
+            self._running[trial.number] = _Mark(epoch, epoch, self._clock())
             return
         mark = self._running.get(trial.number)
         if mark is None:  # recalled from a study, in no time
+            self._num_segments += 1
             return
-        cost = self._cost(mark.epoch, epoch)
+        cost = self._trainer.cost_of_epochs(mark.epoch, epoch)
         if cost > 0:
-            self._running[trial.number] = _Mark(mark.first, epoch, now)
-            if trial.number not in self._ahead:
-                self.took(cost, now - mark.at)
+            self._running[trial.number] = mark._replace(epoch=epoch, at=self._clock())
+            if trial.number not in self._left_out:
+                self._see(_Stretch(cost, self._clock() - mark.at), starts=mark.epoch == mark.first)
         if kind is EventKind.TRIAL_FINISHED:
             del self._running[trial.number]
 
-    def took(self, cost: float, seconds: float) -> None:
-        """Take note of a stretch, and what it took."""
-        self._stretches += 1
-        self._longest = max(self._longest, cost)
-        self._seconds = min(self._seconds, seconds / cost)
+    def loaded(self, number: int) -> None:
+        """Say that a worker has all that a training needs, and trains from now on."""
+        mark = self._running.get(number)
+        if mark is not None:
+            self._running[number] = mark._replace(at=self._clock())
 
     def leave_out(self, number: int) -> None:
-        """Leave out a trial that has begun before it is told of: its first rows come at once."""
-        self._ahead.add(number)
+        """Leave out a training that has begun before it is told of: its first rows come at once."""
+        self._left_out.add(number)
 
-    def is_known(self, num_at_a_time: int) -> bool:
-        """Whether enough has been seen to tell a time."""
-        return self._stretches > num_at_a_time or self._longest >= 1 - 1e-9
+    def took(self, cost: float, seconds: float) -> None:
+        """Take note of what was trained otherwise, and how long it took."""
+        self._steady = _Stretch(self._steady.cost + cost, self._steady.seconds + seconds)
 
-    def seconds_left(self, plan: SpendingPlan, spent: float, num_at_a_time: int) -> float:
-        """Return what the rest of a plan takes at the pace so far."""
-        under_way = sum(self._cost(mark.first, mark.epoch) for mark in self._running.values())
-        rest = max(plan.cost - spent - under_way, 0.0)
-        return rest * plan.share_in_sequence(num_at_a_time) * self._seconds if rest else 0.0
+    def seconds_left(self, plan: SpendingPlan, spent: float) -> float | None:
+        """Return what the rest of a plan takes at the pace so far; None while that is not known."""
+        if not self._steady.cost:
+            return None
+        pace = self._steady.seconds / self._steady.cost
+        under_way = sum(self._trainer.cost_of_epochs(mark.first, mark.epoch) for mark in self._running.values())
+        seconds = max(plan.cost - spent - under_way, 0.0) * pace
+        if self._trainer.begins_anew and self._starts:
+            start = sum(max(one.seconds - one.cost * pace, 0.0) for one in self._starts) / len(self._starts)
+            seconds += max(plan.num_segments - self._num_segments, 0) * start
+        return seconds * plan.share_in_sequence(self._trainer.num_at_a_time)
+
+    def _see(self, stretch: _Stretch, *, starts: bool) -> None:
+        if starts:
+            self._starts.append(stretch)
+        may_tell = not self._trainer.begins_anew and len(self._starts) > self._trainer.num_at_a_time
+        if not starts or may_tell or stretch.cost > 1 - 1e-9:
+            self.took(*stretch)
 
 
 class _Mark(NamedTuple):
@@ -130,6 +165,13 @@ class _Mark(NamedTuple):
     first: float
     epoch: float
     at: float
+
+
+class _Stretch(NamedTuple):
+    """What was trained between two moments, in full training runs, and how long it took."""
+
+    cost: float
+    seconds: float
 
 
 def about(seconds: float) -> str:
