@@ -411,7 +411,7 @@ def timed(stretches, trainer):
 
 
 STARTED, EPOCH, FINISHED = EventKind.TRIAL_STARTED, EventKind.EPOCH, EventKind.TRIAL_FINISHED
-TWO_RUNS = SpendingPlan("2 trainings of 4 epochs", 2.0, num_segments=2, num_together=2)
+TWO_RUNS = SpendingPlan("2 trainings of 4 epochs", 2.0, num_starts=2, num_together=2)
 
 
 def test_what_comes_before_the_first_row_does_not_count_for_the_others():
@@ -436,7 +436,7 @@ def test_each_worker_may_have_something_to_load():
 
 def test_where_each_training_has_a_start_of_its_own_it_counts_once_for_each():
     begun = [(0.0, STARTED, 0, 0.0), (61.0, EPOCH, 0, 1.0), (61.0, FINISHED, 0, 1.0), (61.0, STARTED, 1, 0.0)]
-    four = SpendingPlan("4 trainings of 4 epochs", 4.0, num_segments=4)
+    four = SpendingPlan("4 trainings of 4 epochs", 4.0, num_starts=4)
     timing = timed([*begun, (122.0, EPOCH, 1, 1.0)], Trainer(begins_anew=True))
     assert timing.seconds_left(four, 0.25) is None  # a start cannot be told from an epoch
     timing = timed([*begun, (122.0, EPOCH, 1, 1.0), (123.0, EPOCH, 1, 2.0)], Trainer(begins_anew=True))
@@ -496,7 +496,7 @@ class Slow(QuadraticTrainable):
 
     def train(self, learning_rates):
         self.steps += len(learning_rates)
-        time.sleep(0.05 if self.steps <= 60 else 0.0)
+        time.sleep(0.1 if self.steps <= 200 else 0.0)
         return super().train(learning_rates)
 
 
@@ -543,5 +543,5 @@ def test_commands_tell_the_time_too(tmp_path):
 
 
 def test_a_search_tells_the_time_too():
-    _, again = plans_of(search, lambda noise: Slow(), SPACE, epochs=30, num_trials=8)
-    assert re.fullmatch(rf"8 trials of 30 epochs \(240 epochs, 240 evaluations; {LEFT}\)", again)
+    _, again = plans_of(search, lambda noise: Slow(), SPACE, epochs=30, num_trials=3)
+    assert re.fullmatch(rf"3 trials of 30 epochs \(90 epochs, 90 evaluations; {LEFT}\)", again)

@@ -166,7 +166,7 @@ def _plan(lab: Laboratory, num_rates: int, refine: int) -> SpendingPlan:
         float(count),
         most + steps_words(count, lab.total_steps),
         counted(count * lab.epochs, "evaluation"),
-        num_segments=count,
+        num_starts=count,
         num_together=num_rates,
         cost_alone=float(refine),
     )

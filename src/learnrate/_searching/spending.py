@@ -34,7 +34,7 @@ def spending_of(plan: Plan, num_folds: int) -> SpendingPlan:
         counted(total, "epoch"),
         counted(total, "evaluation"),
         "; ".join(part for part in (_rungs(plan, num_folds), _stages(plan)) if part),
-        num_segments=round(cost / num_folds * _segments_a_run(plan)),
+        num_starts=round(cost / num_folds * _starts_a_run(plan)),
         num_together=num_trials * num_folds,
     )
 
@@ -57,15 +57,15 @@ def _cost(plan: Plan, num_trials: int, num_folds: int) -> float:
     return num_folds * sum(cost_of(each, factor, plan.epochs, replayed=replayed) for each in brackets)
 
 
-def _segments_a_run(plan: Plan) -> float:
-    """Return how many times a trial begins or goes on in what costs a full training."""
+def _starts_a_run(plan: Plan) -> float:
+    """Return how many trials are built, to begin or to go on, in what costs a full training."""
     halving, epochs = plan.halving, plan.epochs
     if halving is None:
         return 1.0
     num_trials = FIRST if plan.in_rounds else plan.stages[0].trials
     brackets = brackets_of(halving, num_trials, epochs)
-    segments = sum(one.candidates / halving.factor**rung for one in brackets for rung in range(len(one.rungs)))
-    return segments / cost_of(brackets, halving.factor, epochs, replayed=plan.build.replays)
+    starts = sum(one.candidates / halving.factor**rung for one in brackets for rung in range(len(one.rungs)))
+    return starts / cost_of(brackets, halving.factor, epochs, replayed=plan.build.replays)
 
 
 def _rungs(plan: Plan, num_folds: int) -> str:

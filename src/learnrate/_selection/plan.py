@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 ENDS = 10
 """Evaluations inside an epoch, where a training is left: five to ten in most races, fourteen from a start that is
 decades away."""
-SEGMENTS = 12
-"""Times that a training begins or goes on in most races: for four screens, three probes, three comparisons, the end."""
+BEGUN = 8
+"""Trainings that most races begin: four or five a decade apart, two more half a decade apart, and one at last."""
 FEWEST = 2
 """Rates that a rung compares at least: the fewest leave most for the next one."""
 
@@ -40,7 +40,7 @@ def race_plan(lab: Lab, screen: int, probe: int | None, spare: float) -> Spendin
     plan = budget_plan(lab)._replace(steps=steps_words(1, round(runs * lab.total_steps)))
     if left < 0:
         return plan._replace(
-            num_segments=1,
+            num_starts=1,
             evaluations=f"about {counted(math.ceil(runs * lab.epochs), 'evaluation')}",
             course="one learning rate to the end; a larger budget compares several",
         )
@@ -56,7 +56,7 @@ def race_plan(lab: Lab, screen: int, probe: int | None, spare: float) -> Spendin
     else:
         course += [f"two or three for up to {short(_epochs(lab, longest))}", "the best to the end"]
     evaluations = f"about {counted(math.ceil(runs * lab.epochs) + ENDS, 'evaluation')}"
-    return plan._replace(evaluations=evaluations, course=", ".join(course), num_segments=SEGMENTS)
+    return plan._replace(evaluations=evaluations, course=", ".join(course), num_starts=BEGUN)
 
 
 def whole_plan(lab: Lab, shortened: int) -> SpendingPlan:

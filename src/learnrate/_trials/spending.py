@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 WORTH_TELLING = 1.0
 """Seconds: what is over sooner needs no estimate."""
+ENOUGH_TIMED = 0.5
+"""Seconds that tell a pace: in less the snapshots and restarts around a short training count too much."""
 
 
 class SpendingPlan(NamedTuple):
@@ -27,7 +29,7 @@ class SpendingPlan(NamedTuple):
         steps: Their steps: "5 × 4,000 steps".
         evaluations: And evaluations: "100 evaluations".
         course: In which order, where that is not plain: "rates a decade apart for 0.6 epochs each, …".
-        num_segments: How many times a training begins or goes on, about.
+        num_starts: How many trainings begin, about, those counted that are built again to go on.
         num_together: How many trainings wait for no other, so that workers may do several of them at a time.
         cost_alone: Of the cost, that of the trainings that are one after another all the same.
     """
@@ -37,7 +39,7 @@ class SpendingPlan(NamedTuple):
     steps: str = ""
     evaluations: str = ""
     course: str = ""
-    num_segments: int = 0
+    num_starts: int = 0
     num_together: int = 1
     cost_alone: float = 0.0
 
@@ -89,8 +91,9 @@ class Timing:
     """How long trainings take, read off the rows that they report.
 
     What a training does up to its first row has its start in it: imports, a model that is built, a compilation. Where
-    each training has one, it is counted as often as trainings begin or go on, and the rows after it tell the pace; else
-    the first training of each worker has it, and those rows tell none. The only row of a whole training tells one.
+    each training has a start of its own, it is counted as often as trainings begin, and the rows after it tell the
+    pace. Else the first training of each worker has one, so as many of the slowest first rows tell nothing. The only
+    row of a whole training tells the pace too.
 
     Args:
         trainer: Whose trainings are timed.
@@ -102,20 +105,20 @@ class Timing:
         self._clock = clock
         self._running: dict[int, _Mark] = {}
         self._left_out: set[int] = set()
-        self._steady = _Stretch(0.0, 0.0)
+        self._steady: list[_Stretch] = []
         self._starts: list[_Stretch] = []
-        self._num_segments = 0
+        self._num_begun = 0
 
     def take(self, kind: EventKind, trial: Trial) -> None:
         """Take what is told of a trial."""
         epoch = trial.epochs + trial.extra_epochs
         if kind is EventKind.TRIAL_STARTED:
-            self._num_segments += 1
+            self._num_begun += not epoch
             self._running[trial.number] = _Mark(epoch, epoch, self._clock())
             return
         mark = self._running.get(trial.number)
         if mark is None:  # recalled from a study, in no time
-            self._num_segments += 1
+            self._num_begun += 1
             return
         cost = self._trainer.cost_of_epochs(mark.epoch, epoch)
         if cost > 0:
@@ -136,26 +139,34 @@ class Timing:
         self._left_out.add(number)
 
     def took(self, cost: float, seconds: float) -> None:
-        """Take note of what was trained otherwise, and how long it took."""
-        self._steady = _Stretch(self._steady.cost + cost, self._steady.seconds + seconds)
+        """Take note of what was trained without a start, and how long it took."""
+        self._steady.append(_Stretch(cost, seconds))
 
     def seconds_left(self, plan: SpendingPlan, spent: float) -> float | None:
         """Return what the rest of a plan takes at the pace so far; None while that is not known."""
-        if not self._steady.cost:
+        pace = self._seconds_a_run()
+        if pace is None:
             return None
-        pace = self._steady.seconds / self._steady.cost
         under_way = sum(self._trainer.cost_of_epochs(mark.first, mark.epoch) for mark in self._running.values())
         seconds = max(plan.cost - spent - under_way, 0.0) * pace
         if self._trainer.begins_anew and self._starts:
             start = sum(max(one.seconds - one.cost * pace, 0.0) for one in self._starts) / len(self._starts)
-            seconds += max(plan.num_segments - self._num_segments, 0) * start
+            seconds += max(plan.num_starts - self._num_begun, 0) * start
         return seconds * plan.share_in_sequence(self._trainer.num_at_a_time)
 
+    def _seconds_a_run(self) -> float | None:
+        told = list(self._steady)
+        if not self._trainer.begins_anew:
+            told += sorted(self._starts, key=_Stretch.pace)[: -self._trainer.num_at_a_time]
+        seen = [*told, *self._starts] if self._trainer.begins_anew else told
+        if not told or sum(one.seconds for one in seen) < ENOUGH_TIMED:
+            return None
+        return sum(one.seconds for one in told) / sum(one.cost for one in told)
+
     def _see(self, stretch: _Stretch, *, starts: bool) -> None:
-        if starts:
+        if starts and stretch.cost < 1 - 1e-9:
             self._starts.append(stretch)
-        may_tell = not self._trainer.begins_anew and len(self._starts) > self._trainer.num_at_a_time
-        if not starts or may_tell or stretch.cost > 1 - 1e-9:
+        else:
             self.took(*stretch)
 
 
@@ -172,6 +183,10 @@ class _Stretch(NamedTuple):
 
     cost: float
     seconds: float
+
+    def pace(self) -> float:
+        """Return how many seconds a full run takes at it."""
+        return self.seconds / self.cost
 
 
 def about(seconds: float) -> str:
