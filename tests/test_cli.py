@@ -540,15 +540,17 @@ def trial(state, epochs=2.0, value=0.25):
     )
 
 
-def test_plain_lines_name_stages_and_finished_trials_and_not_every_epoch():
+def test_plain_lines_name_the_plan_stages_and_finished_trials_and_not_every_epoch():
     lines = []
     plain = PlainLines(lines.append, "val_loss", clock=lambda: 0.0)
+    plain(event(EventKind.PLAN))
     plain(event(EventKind.STAGE))
     plain(event(EventKind.TRIAL_STARTED, trial(TrialState.RUNNING)))
     plain(event(EventKind.EPOCH, trial(TrialState.RUNNING)))
     plain(event(EventKind.TRIAL_FINISHED, trial(TrialState.COMPLETE)))
     plain(event(EventKind.TRIAL_FINISHED, trial(TrialState.DIVERGED, epochs=1.0, value=None)))
     assert lines == [
+        "plan: screening",
         "screening",
         "  learning rate 1e-3: val_loss 0.25, 2 epochs; spent 0.5 of 2 runs; best so far 1e-3  ▁",
         "  learning rate 1e-3: diverged after 1 epoch; spent 0.5 of 2 runs  ▁",
@@ -581,6 +583,7 @@ def test_on_a_terminal_the_display_is_alive_and_the_answer_stays_alone(folder):
     assert process.returncode == 0
     assert json.loads(output)["learning_rate"]
     assert b"of 2 runs" in shown
+    assert b"plan: at most 2 training runs of 4 epochs" in shown
     assert b"confirming at full length" in shown
     assert b"Traceback" not in shown
 

@@ -16,8 +16,8 @@ PACKAGE = Path(learnrate.__file__).parent
 HEAVY = {"torch", "keras", "tensorflow", "jax", "optax", "sklearn", "ray", "scipy", "optuna", "altair", "vl_convert"}
 HEAVY |= {"pandas", "rich", "click", "jinja2", "pebble", "cloudpickle", "safetensors", "sqlite3"}
 
-KNOW_NOBODY = {"errors", "curves", "results", "_numbers"}
-NUMERIC = {"suggestions", "response", "schedules", "stopping", "_diagnose"}
+KNOW_NOBODY = {"errors", "curves", "results", "_answer_words", "_numbers"}
+NUMERIC = {"suggestions", "schedules", "stopping", "_diagnose"}
 VERBS = {"_range_test", "_sweep", "_select", "_search"}
 COMMAND_LINE = {"cli", "_command"}
 DRAWING = {"charts", "_report", "_drawings", "_pages"}

@@ -98,6 +98,13 @@ def test_what_a_study_recalls_tells_nothing_of_the_pace():
     assert tally.seconds_left == 10.0
 
 
+def test_a_plan_that_is_told_again_ends_no_stage():
+    tally = Tally("val_loss")
+    for kind, message in ((EventKind.PLAN, "2 runs"), (EventKind.STAGE, "probing"), (EventKind.PLAN, "2 runs, 3 min")):
+        tally(msgspec.structs.replace(event(kind), message=message))
+    assert (tally.plan, tally.stage) == ("2 runs, 3 min", "probing")
+
+
 def test_another_schedule_has_a_budget_and_a_pace_of_its_own():
     now = [0.0]
     tally = Tally("val_loss", clock=lambda: now[0])
@@ -148,9 +155,12 @@ def test_a_verb_is_watched_from_python(tmp_path):
     with learnrate.watch(file=lines, report=tmp_path / "report.html") as on_event:
         learnrate.sweep(QuadraticTrainable(), [1e-2, 1e-1], epochs=2, on_event=on_event)
     told = lines.getvalue().splitlines()
-    assert told[0] == "training at 2 learning rates"
+    assert told[:2] == [
+        "plan: 2 trainings of 2 epochs (2 × 40 steps, 4 evaluations)",
+        "training at 2 learning rates",
+    ]
     assert re.fullmatch(
-        r"  learning rate 1e-2: val_loss \S+, 2 epochs; spent 1.\d of 2 runs.*; best so far 1e-2  .+", told[1]
+        r"  learning rate 1e-2: val_loss \S+, 2 epochs; spent 1.\d of 2 runs.*; best so far 1e-2  .+", told[2]
     )
     assert live_part(tmp_path / "report.html")[1] == "ended"
 
@@ -162,6 +172,7 @@ def live_part(path):
 def test_the_report_at_work_says_so_and_afterwards_that_it_ended(tmp_path):
     path = tmp_path / "report.html"
     with live.LiveReport(path, verb="select", resume="learnrate resume kept") as page:
+        page(event(EventKind.PLAN))
         for one in story():
             page(one)
         deadline = time.monotonic() + 60
@@ -170,6 +181,7 @@ def test_the_report_at_work_says_so_and_afterwards_that_it_ended(tmp_path):
         assert live_part(path)[1] == "running"
         assert abs(int(live_part(path)[2]) / 1000 - time.time()) < 60
         assert "At work: best so far is learning rate 1e-3" in path.read_text()
+        assert re.search(r"<dt>Plan</dt>\s*<dd>", path.read_text())
     assert live_part(path)[1] == "ended"
     assert [it.name for it in tmp_path.iterdir()] == ["report.html"]
 

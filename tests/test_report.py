@@ -9,6 +9,7 @@ import pytest
 
 import _examples
 from learnrate._drawings import standalone
+from learnrate._numbers import duration
 from learnrate._pages import words
 from learnrate._report import render, report
 from learnrate._watching.tally import AtWork
@@ -217,7 +218,7 @@ def test_a_thousand_trials_of_150_epochs_stay_under_8_megabytes_with_all_their_d
 
 
 def test_times_and_costs_are_written_as_people_say_them():
-    assert [words.duration(it) for it in (0.004, 59.0, 60, 3600, 86400)] == [
+    assert [duration(it) for it in (0.004, 59.0, 60, 3600, 86400)] == [
         "under 0.1 s",
         "59 s",
         "1 min",

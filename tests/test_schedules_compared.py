@@ -83,10 +83,13 @@ def test_a_range_test_gives_the_range_of_a_cyclical_schedule() -> None:
     assert flat.cyclical_range is None
 
 
-def test_the_stages_are_named_by_their_schedule() -> None:
-    told = []
-    learnrate.select(
-        QuadraticTrainable(), epochs=2, schedules=MAKERS[:2], on_event=lambda event: told.append(event.message)
+def test_the_plans_and_the_stages_are_named_by_their_schedule() -> None:
+    events: list[learnrate.training.Event] = []
+    learnrate.select(QuadraticTrainable(), epochs=2, schedules=MAKERS[:2], on_event=events.append)
+    plans, stages = (
+        [event.message for event in events if event.kind is kind]
+        for kind in (learnrate.training.EventKind.PLAN, learnrate.training.EventKind.STAGE)
     )
-    assert told[0].startswith("constant: ")
-    assert any(one.startswith("cosine: ") for one in told)
+    assert [plan.split(": ")[0] for plan in plans] == ["constant, schedule 1 of 2", "cosine, schedule 2 of 2"]
+    assert stages[0].startswith("constant: ")
+    assert any(stage.startswith("cosine: ") for stage in stages)

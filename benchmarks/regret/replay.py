@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from benchmarks.regret.grid import TaskGrid
 
+    from learnrate._trials.spending import SpendingPlan
+
 LOW, HIGH = 1e-7, 10.0  # `select`'s defaults
 STARTS = 10.0 ** (np.arange(-4, 4) / 4)
 """By which the rate that a problem comes with is multiplied."""
@@ -133,6 +135,9 @@ class ReplayLab:
     def untrained_value(self) -> float | None:
         """The metric before training."""
         return self.recordings.untrained(self.task, self.seed)
+
+    def announce_plan(self, plan: SpendingPlan) -> None:
+        """Nobody listens."""
 
     def announce(self, stage: str) -> None:
         """Nobody listens."""

@@ -55,3 +55,34 @@ def percent(fraction: float) -> str:
     if fraction > 1:
         return "over 100 %"
     return f"{100 * fraction:.1g} %" if fraction < 0.01 else f"{100 * fraction:.0f} %"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person would say it.
+
+    Example:
+        >>> duration(0.42), duration(192), duration(7500)
+        ('0.42 s', '3 min 12 s', '2 h 5 min')
+    """
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 0.1:
+        return "under 0.1 s"
+    if seconds < 60:
+        return f"{short(seconds, 2)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def counted(number: float, noun: str) -> str:
+    """Return how many there are of something.
+
+    Example:
+        >>> counted(1, "epoch"), counted(8000, "step"), counted(0.625, "epoch")
+        ('1 epoch', '8,000 steps', '0.62 epochs')
+    """
+    told = f"{number:,.0f}" if number == round(number) else short(number)
+    return f"{told} {noun}" if number == 1 else f"{told} {noun}s"

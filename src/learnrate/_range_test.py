@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from learnrate import _checks
-from learnrate._selection.climbs import Climb
+from learnrate._numbers import counted
+from learnrate._selection.climbs import Climb, most_steps
 from learnrate._selection.seeds import SeveralClimbs, mean_of
 from learnrate._trials.laboratory import Laboratory, open_study
+from learnrate._trials.spending import SpendingPlan, steps_words
 from learnrate._trials.stacked import Vectorized, checked_vectorized, seeds_together
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 from learnrate.results import RangeTest, Verdict
@@ -131,6 +133,8 @@ def range_test(
         if known is not None:
             return RangeTest.from_json(known)
         lab.seeds_together = seeds_together(lab, vectorized, seeds)
+        most = most_steps(low, high, num_steps) if spacing == "adaptive" else num_steps
+        lab.announce_plan(_plan(lab, len(seeds), most))
         climbs = (SeveralClimbs if lab.metric == "loss" else _WatchedClimbs)(lab, seeds)
         if spacing != "adaptive" or climbs.twice(low, high, num_steps) is None:
             climbs.once((np.linspace if spacing == "linear" else np.geomspace)(low, high, num_steps))
@@ -138,6 +142,15 @@ def range_test(
         if record is not None:
             record.set_result(result.to_json())
     return result
+
+
+def _plan(lab: Laboratory, num_seeds: int, num_steps: int) -> SpendingPlan:
+    """Say what is trained at most: less where training breaks. A metric that no step reports is evaluated after it."""
+    total = num_seeds * num_steps
+    num_evaluations = total if lab.metric in lab.untrained else 0
+    evaluations = counted(num_evaluations, "evaluation") if num_evaluations else "no evaluation"
+    cost = lab.cost(total, num_evaluations)
+    return SpendingPlan(f"at most {steps_words(num_seeds, num_steps)}, {evaluations}", cost)
 
 
 class _WatchedClimbs(SeveralClimbs):

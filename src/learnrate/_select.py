@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnrate import _checks
 from learnrate._selection.conclusion import conclude
+from learnrate._selection.plan import budget_plan
 from learnrate._selection.race import Race
 from learnrate._selection.schedules_compared import select_among
 from learnrate._trials.laboratory import Laboratory, open_study
@@ -148,6 +149,8 @@ def select(
         can_ramp = not getattr(problem, "constant_rate_only", False)
         lab.estimates_untrained = not can_ramp  # a function's model cannot be evaluated before it trains
         race = Race(lab, low, high, start or getattr(problem, "learning_rate", None) or 1e-3, can_ramp=can_ramp)
+        if hasattr(problem, "comes_whole") and getattr(problem, "whole", None) is None:
+            lab.announce_plan(budget_plan(lab))  # to know more, one must begin
         lab.find_pieces(race.start, race.first_step)
         winner = race.run()
         answer = conclude(lab, race, winner, settings, time.perf_counter() - started)

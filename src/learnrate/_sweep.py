@@ -10,12 +10,14 @@ import msgspec
 
 from learnrate import _checks
 from learnrate._diagnosis.beside import beside_each_other
+from learnrate._numbers import counted
 from learnrate._trials.laboratory import Laboratory, open_study
+from learnrate._trials.spending import SpendingPlan, steps_words
 from learnrate._trials.stacked import Vectorized, checked_vectorized
 from learnrate.errors import InvalidArgumentError
 from learnrate.results import Sweep, Trial, TrialState, Verdict
 from learnrate.schedules import ScheduleMaker, constant, describe
-from learnrate.stopping import ReduceOnPlateau, rules_of, settings_of
+from learnrate.stopping import EarlyStopping, ReduceOnPlateau, rules_of, settings_of
 from learnrate.training import Engine, Event, Trainable, built
 
 if TYPE_CHECKING:
@@ -132,6 +134,7 @@ def sweep(
             on_event=on_event,
         ) as lab,
     ):
+        lab.announce_plan(_plan(lab, len(rates), refine))
         lab.announce(f"training at {len(rates)} learning rate{'s' if len(rates) > 1 else ''}")
         for trial in lab.start_all(rates, lab.total_steps, stage="sweep"):
             _keep_weights(lab, trial)
@@ -149,6 +152,24 @@ def sweep(
         if record is not None:
             record.set_result(result.to_json())
     return result
+
+
+def _plan(lab: Laboratory, num_rates: int, refine: int) -> SpendingPlan:
+    """Say what is trained: less where a rule stops a training, and where there is nothing to refine."""
+    may_stop = any(isinstance(rule, EarlyStopping) for rule in lab.stopping)
+    length = f"of {'at most ' if may_stop else ''}{counted(lab.epochs, 'epoch')}"
+    more = f", then at most {refine} more around the best" if refine else ""
+    most = "at most " if may_stop or refine else ""
+    count = num_rates + refine
+    return SpendingPlan(
+        f"{counted(num_rates, 'training')} {length}{more}",
+        float(count),
+        most + steps_words(count, lab.total_steps),
+        counted(count * lab.epochs, "evaluation"),
+        num_starts=count,
+        num_together=num_rates,
+        cost_alone=float(refine),
+    )
 
 
 def _rules(stopping: object, mode: Mode, problem: Trainable) -> tuple[Rule, ...]:

@@ -28,8 +28,8 @@ def watch(
 ) -> Generator[Callable[[Event], None]]:
     """Give an `on_event` that shows a verb at work, as the command line does.
 
-    A line for each stage and each finished training: its learning rate, its curve as a few bars, the best rate so far,
-    what is spent and about how long the rest takes; divergences as they happen.
+    A line for what will be spent, each stage and each finished training: its learning rate, its curve as a few bars,
+    the best rate so far, what is spent and about how long the rest takes; divergences as they happen.
 
     Args:
         metric: The deciding metric, as the verb is given it; "val_loss" gives way to "loss" where nothing is validated.

@@ -56,7 +56,8 @@ class Trainable(Protocol):
     - `let_go(learning_rate)`, called for a training that is not expected to go on; where there is this member, a
       training that goes on after it is one that was trained again from its beginning, and costs as much;
     - `comes_whole(learning_rate, epochs, seed) -> bool`, whether a training can only be had in one piece, with
-      `takes_epochs: bool`, whether it can be had for fewer epochs;
+      `whole: bool | None`, the same where it is known without beginning one, and `takes_epochs: bool`, whether it can
+      be had for fewer epochs;
     - `stack(snapshots) -> Stack`, several copies of the problem that are trained in one program, each from one of these
       snapshots, all of which stand at the same place in the data; it raises `UnsupportedProblemError` with the reason,
       in a line, where that cannot be done. `dimensions: Dimensions` tells whether it is worth it;
@@ -175,6 +176,7 @@ class Row(NamedTuple):
 class EventKind(enum.Enum):
     """What an `Event` tells."""
 
+    PLAN = "plan"
     STAGE = "stage"
     TRIAL_STARTED = "trial started"
     EPOCH = "epoch"
@@ -184,7 +186,8 @@ class EventKind(enum.Enum):
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened while a verb was at work; `on_event` receives each as it happens.
 
-    `spent` and `budget` are in full training runs; `message` names the stage in words.
+    `spent` and `budget` are in full training runs; `message` names the stage in words. A PLAN comes before the first
+    training, and again once it is known how long the rest takes: its `message` says what will be spent.
     """
 
     kind: EventKind

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from learnrate._command.printable import printable
-from learnrate._pages.words import duration
-from learnrate._watching.lines import PlainLines, described, sparkline, spent_words
+from learnrate._numbers import duration
+from learnrate._watching.lines import PlainLines, announced, described, sparkline, spent_words
 from learnrate._watching.tally import Tally
 from learnrate.results import TrialState
 from learnrate.training import Event, EventKind
@@ -70,7 +70,7 @@ class _Display:
         self._tally(event)
         trial = event.trial
         if trial is None:
-            self._console.print(Text(printable(event.message), style="bold"))
+            self._console.print(Text(printable(announced(event)), style="bold"))
         elif event.kind is EventKind.TRIAL_FINISHED:
             broke = trial.state in (TrialState.DIVERGED, TrialState.FAILED)
             self._console.print(Text(f"  {self._line(trial)}", style="red" if broke else ""))

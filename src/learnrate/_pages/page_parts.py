@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from learnrate._drawings import axes, curve_drawings, rate_drawings
-from learnrate._numbers import short
-from learnrate._pages import code, words
+from learnrate._numbers import duration, short
+from learnrate._pages import code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -164,4 +164,4 @@ def says_cell(trial: Trial) -> Cell:
 
 def time_cell(trial: Trial) -> Cell:
     """Return how long a trial took."""
-    return Cell("number", words.duration(trial.seconds), trial.seconds)
+    return Cell("number", duration(trial.seconds), trial.seconds)

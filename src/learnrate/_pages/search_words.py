@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from learnrate._numbers import percent, short
-from learnrate._pages.words import capital, duration, epochs_words
+from learnrate._numbers import duration, percent, short
+from learnrate._pages.words import capital, epochs_words, facts_at_work
 from learnrate._searching.stages import role
 from learnrate.results import TrialState
 
@@ -93,7 +93,7 @@ def screen_at_work(result: Search, at_work: AtWork) -> dict[str, Any]:
     """Return the same while a search is at work, or after it was interrupted."""
     going = {"running": "At work", "interrupted": "Interrupted"}.get(at_work.state, "Ended")
     best = best_values(result)
-    facts: list[tuple[str, str | list[str]]] = [("Now", capital(at_work.stage))] if at_work.stage else []
+    facts = facts_at_work(at_work)
     if best:
         facts.append(("Best so far", [f"{name} {value_words(value)}" for name, value in best.items()]))
     facts.append(("Trials", f"{trial_counts(result.trials)}."))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from learnrate._answer_words import break_words, confidence_words, cost_words, interval_words, way_words
 from learnrate._drawings import rate_drawings
-from learnrate._numbers import percent, rate, short
+from learnrate._numbers import duration, percent, rate, short
 from learnrate._pages import code
 from learnrate.results import RangeTest, Recommendation, Search, Sweep, TrialState, Verdict, advice_for
 
@@ -21,26 +21,6 @@ _BRIEFLY = "It trains a few steps at each rate: where that breaks is not where a
 _SHORTER = "over fewer"
 SURE_ENOUGH = 0.9
 _NAMES = {"one_cycle": "one-cycle", "inverse_time": "inverse-time", "warmup_stable_decay": "warmup-stable-decay"}
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person would say it.
-
-    Example:
-        >>> duration(0.42), duration(192), duration(7500)
-        ('0.42 s', '3 min 12 s', '2 h 5 min')
-    """
-    if not math.isfinite(seconds):
-        return "–"
-    if seconds < 0.1:
-        return "under 0.1 s"
-    if seconds < 60:
-        return f"{short(seconds, 2)} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 def setting(value: Any) -> str:
@@ -105,7 +85,7 @@ def screen_at_work(result: Recommendation | Sweep | RangeTest, at_work: AtWork) 
     known = result.learning_rate
     going = {"running": "At work", "interrupted": "Interrupted"}.get(at_work.state, "Ended")
     headline = f"{going}: {verb}" if known is None else f"{going}: best so far is learning rate {rate(known)}"
-    facts: list[tuple[str, str | list[str]]] = [("Now", capital(at_work.stage))] if at_work.stage else []
+    facts = facts_at_work(at_work)
     facts += [fact for fact in _sweep_facts(result) if fact[0] == "Tried"] if isinstance(result, Sweep) else []
     if isinstance(result, Sweep) and result.trials:
         facts.append(("Trainings", _trainings(result)))
@@ -118,6 +98,11 @@ def screen_at_work(result: Recommendation | Sweep | RangeTest, at_work: AtWork) 
         when = "" if result.epochs is None else f" after {short(result.epochs)} of {epochs_words(result.horizon)}"
         lede = f"Its {result.metric} reached {short(result.value, 3)}{when}. This is not the answer yet."
     return {"kind": f"{verb}, not finished", "headline": headline, "lede": lede, "facts": facts, "caution": None}
+
+
+def facts_at_work(at_work: AtWork) -> list[tuple[str, str | list[str]]]:
+    """Return what a verb at work says of itself: what it will spend, and what it does now."""
+    return [(name, capital(told)) for name, told in (("Plan", at_work.plan), ("Now", at_work.stage)) if told]
 
 
 def capital(text: str) -> str:

@@ -16,6 +16,7 @@ from learnrate._searching.importance import importance
 from learnrate._searching.own_rates import COST, Selects
 from learnrate._searching.rounds import BUDGET, halving_in_rounds, next_round
 from learnrate._searching.samplers import Point, Sampler, Told
+from learnrate._searching.spending import spending_of
 from learnrate.errors import TrialFailedError
 from learnrate.results import Search, Trial, TrialState, Verdict
 
@@ -50,6 +51,7 @@ class Run:
     def result(self, settings: dict[str, Any], started: float) -> Search:
         """Search, and say what was found."""
         bench, plan = self._bench, self._plan
+        bench.announce_plan(spending_of(plan, len(bench.folds)))
         with contextlib.suppress(_Ended):
             for stage in plan.stages:
                 self._stage(stage)

@@ -67,7 +67,7 @@ class Climbs:
 
     def twice(self, low: float, high: float, num_steps: int) -> Climb | None:
         """Climb quickly to the cliff, then slowly over the decades below it; None where the steps do not suffice."""
-        steps = min(round(_QUICK_DENSITY * math.log10(high / low)) + 1, round(_QUICK * num_steps))
+        steps = _quick_steps(low, high, num_steps)
         if steps < _FEWEST:
             return None
         self._ramps.announce("a quick climb, to see where training breaks")
@@ -86,6 +86,17 @@ class Climbs:
     def _climb(self, learning_rates: Array) -> Climb:
         losses = self._ramps.ramp(learning_rates)
         return Climb(learning_rates[: len(losses)], losses, losses)
+
+
+def most_steps(low: float, high: float, num_steps: int) -> int:
+    """Return how many steps `twice` makes at most, `num_steps` where it makes none."""
+    quick = _quick_steps(low, high, num_steps)
+    slow = round(_SLOW_DENSITY * min(math.log10(high / low), _BELOW + _ABOVE)) + 1
+    return num_steps if quick < _FEWEST else min(quick + slow, num_steps)
+
+
+def _quick_steps(low: float, high: float, num_steps: int) -> int:
+    return min(round(_QUICK_DENSITY * math.log10(high / low)) + 1, round(_QUICK * num_steps))
 
 
 def joined(quick: Climb, slow: Climb, cliff: float | None) -> Climb:

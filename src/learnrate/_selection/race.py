@@ -17,11 +17,13 @@ import numpy as np
 from learnrate._selection.bound import bound_minimum
 from learnrate._selection.climbs import Climbs
 from learnrate._selection.evidence import NEAR, Evidence, Reports, best, leading
+from learnrate._selection.plan import race_plan, whole_plan
 from learnrate.results import TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from learnrate._trials.spending import SpendingPlan
     from learnrate.curves import Array
     from learnrate.results import Trial
 
@@ -52,6 +54,10 @@ class Lab(Reports, Protocol):
     budget: float | None
     in_one_piece: bool
     """Whether a training cannot be gone on with: a longer one is begun anew."""
+
+    def announce_plan(self, plan: SpendingPlan) -> None:
+        """Tell what will be spent."""
+        ...
 
     def announce(self, stage: str) -> None:
         """Tell that a stage begins."""
@@ -142,6 +148,7 @@ class Race:
 
     def run(self) -> Trial | None:
         """Train until the budget is spent; return the trial of full length to recommend, None where all diverged."""
+        self.lab.announce_plan(self.plan())
         screened = self._screened()
         if not screened:
             return self._finished([self._not_broken()])
@@ -163,6 +170,13 @@ class Race:
     def _has_two(self, step: int) -> bool:
         """Whether two trainings up to a step are inside the budget beside a full one."""
         return 2 * self.lab.training_cost(0, step) <= self._spare(step) - 0.5 / self.lab.epochs + SLACK
+
+    def plan(self) -> SpendingPlan:
+        """What the race will spend."""
+        step = self.first_step()
+        if self.lab.in_one_piece and step == self.lab.total_steps:
+            return whole_plan(self.lab)
+        return race_plan(self.lab, step, self._probe_step(), self._spare(step))
 
     def _screened(self) -> dict[int, float]:
         """The losses of rates a decade apart, outward from the start; none where the budget is too small to compare."""

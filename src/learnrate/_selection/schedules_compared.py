@@ -37,7 +37,7 @@ def select_among(
     answers: list[Recommendation] = []
     for place, (name, schedule) in enumerate(zip(names, schedules, strict=True), 1):
         folder = None if study is None else Path(study) / f"{place}-{name}"
-        answer = select_one(schedule=schedule, study=folder, on_event=_telling(on_event, name))
+        answer = select_one(schedule=schedule, study=folder, on_event=_telling(on_event, name, place, len(names)))
         best = min(range(len(answers)), key=lambda i: _rank(answers[i]), default=None)
         if best is not None and _rank(answer) >= _rank(answers[best]):
             answer = msgspec.structs.replace(answer, best=None)  # one set of weights is kept, the best schedule's
@@ -54,14 +54,17 @@ def select_among(
     )
 
 
-def _telling(on_event: Callable[[Event], None] | None, name: str) -> Callable[[Event], None] | None:
-    """Return an `on_event` that names the schedule where a stage begins: each schedule has the same stages."""
+def _telling(
+    on_event: Callable[[Event], None] | None, name: str, place: int, count: int
+) -> Callable[[Event], None] | None:
+    """Return an `on_event` that names the schedule in plans and stages: each schedule has the same ones."""
     if on_event is None:
         return None
+    names = {EventKind.STAGE: name, EventKind.PLAN: f"{name}, schedule {place} of {count}"}
 
     def tell(event: Event) -> None:
-        staged = event.kind is EventKind.STAGE
-        on_event(msgspec.structs.replace(event, message=f"{name}: {event.message}") if staged else event)
+        named = f"{names[event.kind]}: {event.message}" if event.kind in names else event.message
+        on_event(msgspec.structs.replace(event, message=named))
 
     return tell
 

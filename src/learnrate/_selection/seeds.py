@@ -27,7 +27,8 @@ class SeveralClimbs(Climbs):
         self._made: list[list[Climb]] = []
 
     def _climb(self, learning_rates: Array) -> Climb:
-        self._made.append(self.of_every_seed(learning_rates))
+        with self.lab.timed():
+            self._made.append(self.of_every_seed(learning_rates))
         return self._made[-1][0]
 
     def of_every_seed(self, learning_rates: Array) -> list[Climb]:

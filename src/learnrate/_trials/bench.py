@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,20 +12,24 @@ from learnrate._checks import did_you_mean
 from learnrate._diagnose import diagnose
 from learnrate._trials.best import deciding
 from learnrate._trials.elsewhere import scratch
+from learnrate._trials.spending import WORTH_TELLING, Timing
 from learnrate.engines.local import LocalEngine
 from learnrate.errors import InvalidArgumentError, UnknownMetricError
 from learnrate.training import Event, EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Generator, Iterable
     from pathlib import Path
 
+    from learnrate._trials.spending import SpendingPlan
     from learnrate._trials.tasks import Workers
     from learnrate.curves import Mode
     from learnrate.results import Trial
     from learnrate.schedules import ScheduleMaker
     from learnrate.study import Study
     from learnrate.training import Engine
+
+_KEPT = "what the study has of it is not trained again"
 
 
 class Bench:
@@ -71,6 +76,9 @@ class Bench:
         self.spent: float = 0.0
         self._on_event = on_event
         self._stage = ""
+        self._plan: SpendingPlan | None = None
+        self._time_is_told = False
+        self.timing = Timing(self)
         self._exit = contextlib.ExitStack()
 
     def take_warnings(self, told: Iterable[str]) -> None:
@@ -82,10 +90,54 @@ class Bench:
         self._stage = stage
         self.tell(EventKind.STAGE)
 
+    def announce_plan(self, plan: SpendingPlan) -> None:
+        """Tell what the work will spend; it is told again with the time once that is known."""
+        if self.study is not None and self.study.trials():
+            plan = plan._replace(course=f"{plan.course}; {_KEPT}" if plan.course else _KEPT)
+        self._plan = plan
+        self._tell(EventKind.PLAN, plan.words())
+
     def tell(self, kind: EventKind, trial: Trial | None = None) -> None:
         """Tell what happens."""
+        self._tell(kind, self._stage, trial)
+        if trial is not None:
+            self.timing.take(kind, trial)
+            self._tell_time()
+
+    def _tell(self, kind: EventKind, message: str, trial: Trial | None = None) -> None:
         if self._on_event is not None:
-            self._on_event(Event(kind=kind, message=self._stage, spent=self.spent, budget=self.budget, trial=trial))
+            self._on_event(Event(kind=kind, message=message, spent=self.spent, budget=self.budget, trial=trial))
+
+    @contextlib.contextmanager
+    def timed(self) -> Generator[None]:
+        """Time what is trained meanwhile and tells no rows."""
+        spent, began = self.spent, time.perf_counter()
+        yield
+        if self.spent > spent:
+            self.timing.took(self.spent - spent, time.perf_counter() - began)
+            self._tell_time()
+
+    def _tell_time(self) -> None:
+        if self._plan is None or self._time_is_told:
+            return
+        left = self.timing.seconds_left(self._plan, self.spent)
+        if left is not None and left >= WORTH_TELLING:
+            self._time_is_told = True
+            self._tell(EventKind.PLAN, self._plan.words(left))
+
+    @property
+    def num_at_a_time(self) -> int:
+        """How many trainings go on at a time, as far as is known now."""
+        return 1
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether each training has a start of its own, as a script has its imports."""
+        return False
+
+    def cost_of_epochs(self, first: float, last: float) -> float:
+        """Return what training costs from one epoch to another, in full training runs."""
+        return (last - first) / self.epochs
 
     def deciding(self, known: Iterable[str]) -> str:
         """Return the deciding metric among those reported."""

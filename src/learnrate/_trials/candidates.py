@@ -127,6 +127,16 @@ class Candidates(Bench):
             return not self._ended
         return self._elsewhere.at_work < self._elsewhere.size
 
+    @property
+    def begins_anew(self) -> bool:
+        """Whether each training has a start of its own: each is built."""
+        return True
+
+    @property
+    def num_at_a_time(self) -> int:
+        """How many trainings go on at a time, as far as is known now."""
+        return 1 if self._elsewhere is None else self._elsewhere.size
+
     def loss(self, trial: Trial) -> float:
         """Return a trial's value so that small is better; infinity where it has none."""
         if trial.value is None:
@@ -402,6 +412,11 @@ class _Fold:
         """Find out at a training's first row whether there is the metric that decides."""
         if not row.diverged:
             self._bench.choose_metric(row.metrics)
+
+    def loaded(self, number: int) -> None:
+        """Take note that a worker has loaded a trial; in this process what that takes counts for every trial."""
+        if self._bench.engine.has_workers:
+            self._bench.timing.loaded(number)
 
     def tell(self, kind: EventKind, trial: Trial) -> None:
         """Tell of an epoch; the bench tells of the candidate itself."""

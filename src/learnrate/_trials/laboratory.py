@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from learnrate._trials.spending import SpendingPlan
     from learnrate.schedules import ScheduleMaker
     from learnrate.study import Study
 
@@ -173,6 +174,34 @@ class Laboratory(Bench):
         evaluations = last_step // per_epoch - first_step // per_epoch + (last_step % per_epoch > 0)
         return self.cost(last_step - first_step, evaluations)
 
+    def cost_of_epochs(self, first: float, last: float) -> float:
+        """Return what training costs from one epoch to another, evaluations included."""
+        return self.training_cost(self.step_at(first), self.step_at(last))
+
+    def announce_plan(self, plan: SpendingPlan) -> None:
+        """Tell what the work will spend; a function's steps are its epochs, and it evaluates within them."""
+        if self.begins_anew:
+            plan = plan._replace(steps="", evaluations="")
+        elif not (self.untrained or self._evaluation_steps):
+            plan = plan._replace(evaluations="")
+        super().announce_plan(plan)
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether each training has a start of its own: a function builds its model, a command is a process."""
+        return not self._has_weights
+
+    def loaded(self, number: int) -> None:
+        """Take note that a worker has loaded a trial."""
+        self.timing.loaded(number)
+
+    @property
+    def num_at_a_time(self) -> int:
+        """How many trainings go on at a time, as far as is known now."""
+        if self.together is not None:
+            return self._vectorized[1]
+        return 1 if self._elsewhere is None else self._elsewhere.size
+
     def steps(self, fraction: float) -> int:
         """Return a fraction of the horizon in steps, at least one and at most all of them."""
         return min(max(round(fraction * self.total_steps), self._fewest_steps), self.total_steps)
@@ -203,6 +232,8 @@ class Laboratory(Bench):
         segment = self.segment_of(learning_rate, steps, "")
         if self.study is not None and self.study.recall(segment.key) is not None:
             return
+        if getattr(self.problem, "whole", None) is None:
+            self.timing.leave_out(segment.trial)
         self.in_one_piece = bool(comes_whole(learning_rate, steps, self.seed))
         if not self.in_one_piece and steps < self.total_steps:  # what was begun is no beginning of a full training
             getattr(self.problem, "let_go")(learning_rate)  # noqa: B009  # an optional member, which it has

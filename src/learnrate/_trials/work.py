@@ -51,6 +51,10 @@ class Home(Protocol):
         """Look at a row before anything is done with it."""
         ...
 
+    def loaded(self, number: int) -> None:
+        """Take note that a worker has loaded a trial, and trains it from now on."""
+        ...
+
     def tell(self, kind: EventKind, trial: Trial) -> None:
         """Tell what happens."""
         ...
@@ -149,6 +153,7 @@ class Work:
 
     def began(self, report: Began) -> None:
         """Take note of the rate that a training elsewhere begins at, and whether its first epochs are trained again."""
+        self._lab.loaded(self.segment.trial)
         self.replays = report.replays
         if report.learning_rate is not None:
             self._hyperparameters["learning_rate"] = report.learning_rate

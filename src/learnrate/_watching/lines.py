@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from learnrate._drawings.axes import places
-from learnrate._numbers import rate, short
+from learnrate._numbers import duration, rate, short
 from learnrate._pages.search_words import point_words
-from learnrate._pages.words import duration
 from learnrate._watching.tally import Tally
 from learnrate.results import Trial, TrialState
 from learnrate.training import Event, EventKind
@@ -27,7 +26,7 @@ _QUIET_SECONDS = 10.0
 
 
 class PlainLines:
-    """A line for each stage and each finished trial; one for an epoch only where nothing was said for a while."""
+    """A line for the plan, each stage and each finished trial; for an epoch only where nothing was said for a while."""
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class PlainLines:
         """Say what happened, if it is worth a line."""
         self._tally(event)
         if event.trial is None or event.kind is EventKind.STAGE:
-            self._print(event.message)
+            self._print(announced(event))
         elif event.kind is EventKind.TRIAL_FINISHED:
             self._print(self._line(event.trial) + best_words(self._tally) + self._curve(event.trial))
         elif event.kind is EventKind.EPOCH and self._clock() - self._last > _QUIET_SECONDS:
@@ -64,6 +63,11 @@ class PlainLines:
     def _print(self, line: str) -> None:
         self._say(line)
         self._last = self._clock()
+
+
+def announced(event: Event) -> str:
+    """Return what an event announces: the plan, or a stage of the work."""
+    return f"plan: {event.message}" if event.kind is EventKind.PLAN else event.message
 
 
 def best_words(tally: Tally) -> str:

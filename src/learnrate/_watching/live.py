@@ -112,6 +112,7 @@ class LiveReport:
                 tally.seconds,
                 tally.seconds_left,
                 self._resume,
+                tally.plan,
             )
         try:
             sheet.write(shown, at_work)

@@ -21,7 +21,10 @@ imports would be multiplied by all that follow."""
 
 
 class AtWork(NamedTuple):
-    """How a verb at work stands: `state` is "running", "interrupted" or "ended", `resume` how to go on."""
+    """How a verb at work stands: `state` is "running", "interrupted" or "ended", `resume` how to go on.
+
+    `plan` says what it will spend.
+    """
 
     verb: str
     state: str
@@ -31,6 +34,7 @@ class AtWork(NamedTuple):
     seconds: float
     seconds_left: float | None
     resume: str | None
+    plan: str = ""
 
 
 class Tally:
@@ -47,6 +51,7 @@ class Tally:
         self.mode: Mode = mode
         self.trials: dict[int, Trial] = {}
         self._earlier: list[Trial] = []
+        self.plan = ""
         self.stage = ""
         self.budget: float | None = None
         self._clock = clock
@@ -63,6 +68,9 @@ class Tally:
         elif trial is not None and event.kind is EventKind.TRIAL_FINISHED and trial.number not in self._before:
             self._first += event.spent - self._told  # recalled from a study, in no time
         self._told, self.budget = event.spent, event.budget
+        if event.kind is EventKind.PLAN:
+            self.plan = event.message
+            return
         if trial is None or event.kind is EventKind.STAGE:
             self.stage = event.message
             return

@@ -120,6 +120,11 @@ class FunctionTrainable:
             raise InvalidArgumentError(self._told_once)
         self._metric, self._schedule = metric, schedule
 
+    @property
+    def whole(self) -> bool | None:
+        """Whether a training comes in one piece; None until one has been begun that shows it."""
+        return self._whole
+
     def comes_whole(self, learning_rate: float, epochs: int, seed: int) -> bool:
         """Return whether a training comes in one piece; where that is not known it is begun, and then gone on with."""
         if self._whole is None:
