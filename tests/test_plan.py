@@ -268,7 +268,7 @@ def test_short_trainings_in_one_piece_are_told_with_their_length():
         "at most 3 training runs of 16 epochs: rates a decade apart for 1 epoch each, half a decade apart for up to 3, "
         "the most promising to the end, each from its beginning"
     )
-    assert set(asked) == {2, 16}
+    assert {1, 3, 16} <= set(asked)
     assert sum(asked) <= 3 * 16
 
 
