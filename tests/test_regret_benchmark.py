@@ -29,11 +29,15 @@ from benchmarks.regret.grid import (  # noqa: E402  # likewise
     path_of,
     save_grid,
 )
+from benchmarks.regret.labs import FullLength, InOnePiece, Recordings  # noqa: E402  # likewise
 from benchmarks.regret.problem import schedule_factor  # noqa: E402  # likewise
 from benchmarks.regret.record import Job, Trainer, train_plain  # noqa: E402  # likewise
+from benchmarks.regret.replay import HIGH, LOW  # noqa: E402  # likewise
 from benchmarks.regret.table import Table  # noqa: E402  # likewise
 from benchmarks.regret.tasks import BY_NAME, DESIGN, JUDGE, TASKS  # noqa: E402  # likewise
 from benchmarks.regret.truth import truth  # noqa: E402  # likewise
+
+from learnrate._selection.race import Race  # noqa: E402  # likewise
 
 
 def name_of(task):
@@ -236,6 +240,26 @@ def test_a_recording_that_was_killed_goes_on(tmp_path):
         json.dumps({"variant": "own", "seed": 0, "rate": 3, "val_loss": [1.0]}) + '\n{"variant": "ow'
     )
     assert set(record.read(tmp_path, task)) == {Job("own", 0, 3)}
+
+
+# The replay
+
+
+@pytest.mark.parametrize("kind", [InOnePiece, FullLength])
+@pytest.mark.parametrize("budget", [2.0, 4.0])
+def test_trainings_in_one_piece_are_begun_anew_and_paid_in_full_and_tell_their_outcome_alone(kind, budget):
+    task = BY_NAME["narrow_bowl"]
+    lab = kind(Recordings({task.name: load_grid(task)}), task.name, seed=0, budget=budget, start=1.0)
+    winner = Race(lab, LOW, HIGH, lab.start_rate, can_ramp=False).run()
+    lengths = [trial.epochs for trial in lab.trials]
+    assert winner is not None
+    assert winner.epochs == task.epochs
+    assert lab.spent == pytest.approx(sum(lengths) / task.epochs)
+    assert lab.spent <= budget + 0.5 / task.epochs
+    assert all(len(trial.curve) <= 1 for trial in lab.trials)
+    assert (set(lengths) == {task.epochs}) == (kind is FullLength)
+    rates = [trial.learning_rate for trial in lab.trials]
+    assert (len(set(rates)) < len(rates)) == (kind is InOnePiece)
 
 
 # The truth

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import torch
-from benchmarks.regret.replay import HIGH, LOW, SEEDS, STARTS, Bench, ReplayLab, WholeEpochs
+from benchmarks.regret.labs import ReplayLab, WholeEpochs
+from benchmarks.regret.record import SEEDS
+from benchmarks.regret.replay import HIGH, LOW, STARTS, Bench
 from benchmarks.regret.tasks import BY_NAME
 
 from learnrate._selection import claims

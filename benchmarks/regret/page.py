@@ -1,8 +1,9 @@
 """Writes the tables of docs/benchmarks.md and README.md, and the chart, from what is committed.
 
-    python -m benchmarks.regret.page [--ablation FILE] [--left-out FILE]     # the files that `replay` writes by --out
+    python -m benchmarks.regret.page [--ablation FILE] [--left-out FILE] [--budgets FILE]
 
-Ours come from the ledger of the judge, those of others from peers.json, the problems from the recordings.
+The files are those that `replay` writes by --out. Ours come from the ledger of the judge, those of others from
+peers.json, the problems from the recordings, and what the words beside a rate hold from the library's calibration.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from benchmarks.regret import judge
 from benchmarks.regret.figures import shown
 from benchmarks.regret.tasks import JUDGE, TASKS
 from benchmarks.regret.truth import truths
+
+from learnrate._selection import claims
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +66,16 @@ OTHERS = {
 }
 SHOWN = ("cost, median", "median", "mean", "over 2 %", "over 5 %", "worst")
 SHORT = ("median", "mean", "over 2 %", "over 5 %", "worst")
-BESIDE = ("worst beyond noise", "loss above the best, median", "decades too fast, mean", "interval holds the best rate")
+BESIDE = (
+    "worst beyond noise",
+    "loss above the best, median",
+    "decades too fast, mean",
+    "interval holds the best rate",
+    "interval in decades, median",
+    "bands hold",
+    "confidence less truth",
+    "breaks as said",
+)
 
 Figures = dict[str, list[float | None]]
 
@@ -150,9 +162,42 @@ def page_parts() -> dict[str, str]:
         "judge": commits() + "\n\n" + table(SHOWN, ours() + others(OTHERS), interval=True),
         "replacements": table(SHOWN, others(REPLACEMENTS), interval=True),
         "beside": table(BESIDE, ours(), interval=True),
+        "intervals": intervals(),
+        "chances": chances(),
         "ledger": ledger(),
         "problems": problems(),
     }
+
+
+def intervals() -> str:
+    """How often the interval holds the best rate on the design half, and how wide it is."""
+    kinds = {"ReplayLab": "steps", "WholeEpochs": "whole epochs"}
+    lines = ["| | holds the best rate | decades wide, median |", "|---|---:|---:|"]
+    for name, held in claims.calibration()["left_out"]["interval"].items():
+        kind, budget = name.split(", ")
+        lines.append(f"| {kinds[kind]}, {budget} | {_share(held['holds'])} | {held['decades, median']:.2f} |")
+    return "\n".join(lines)
+
+
+def chances() -> str:
+    """By the evidence: the chance that was said for no rate to be more than 1 % better, and how often that was so."""
+    (early, late), (narrow, wide) = claims.COMPARED, claims.WIDE
+    evidence = (
+        f"neighbours on both sides compared for {late:.0%} of the summed rate or longer",
+        f"for {early:.0%} to {late:.0%}",
+        f"for less or on one side only, interval of {narrow:g} decades or less",
+        f"the same, {narrow:g} to {wide:g} decades",
+        f"the same, more than {wide:g} decades, or none",
+    )
+    lines = ["| evidence | chance that is said | held | answers |", "|---|---:|---:|---:|"]
+    for words, found in zip(evidence, claims.calibration()["left_out"]["confidence"], strict=True):
+        cells = f"{_share(found['said'])} | {_share(found['held'])} | {found['cases']:,}"
+        lines.append(f"| {words.replace('%', ' %')} | {cells} |")
+    return "\n".join(lines)
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}".replace("%", " %")
 
 
 def ledger() -> str:
@@ -260,11 +305,12 @@ def draw(found: Sequence[Row], path: Path) -> None:
 @click.command()
 @click.option("--ablation", type=click.Path(exists=True, path_type=Path))
 @click.option("--left-out", type=click.Path(exists=True, path_type=Path))
-def main(ablation: Path | None, left_out: Path | None) -> None:
+@click.option("--budgets", type=click.Path(exists=True, path_type=Path))
+def main(ablation: Path | None, left_out: Path | None, budgets: Path | None) -> None:
     """Write the tables and the chart."""
     put(README, {"judge": readme_part()})
     put(PAGE, page_parts())
-    for name, kept in (("ablation", ablation), ("left-out", left_out)):
+    for name, kept in (("ablation", ablation), ("left-out", left_out), ("budgets", budgets)):
         if kept is not None:
             put(PAGE, {name: replays(json.loads(kept.read_text()))})
     draw(rows(), CHART)
