@@ -164,6 +164,7 @@ def page_parts() -> dict[str, str]:
         "beside": table(BESIDE, ours(), interval=True),
         "intervals": intervals(),
         "chances": chances(),
+        "bands": bands(),
         "ledger": ledger(),
         "problems": problems(),
     }
@@ -184,16 +185,22 @@ def chances() -> str:
     (early, late), (narrow, wide) = claims.COMPARED, claims.WIDE
     evidence = (
         f"neighbours on both sides compared for {late:.0%} of the summed rate or longer",
-        f"for {early:.0%} to {late:.0%}",
-        f"for less or on one side only, interval of {narrow:g} decades or less",
-        f"the same, {narrow:g} to {wide:g} decades",
-        f"the same, more than {wide:g} decades, or none",
+        f"for {early:.0%} or longer",
+        f"for less, or not on both sides; the interval is {narrow:g} decades wide at most",
+        f"the same; {wide:g} decades at most",
+        "the same; wider, or there is none",
     )
     lines = ["| evidence | chance that is said | held | answers |", "|---|---:|---:|---:|"]
     for words, found in zip(evidence, claims.calibration()["left_out"]["confidence"], strict=True):
         cells = f"{_share(found['said'])} | {_share(found['held'])} | {found['cases']:,}"
         lines.append(f"| {words.replace('%', ' %')} | {cells} |")
     return "\n".join(lines)
+
+
+def bands() -> str:
+    """Say how often a range for what another rate costs holds."""
+    held = claims.calibration()["left_out"]["bands"]
+    return f"The ranges for what other rates cost, said to be 80 % sure, hold in {_share(held)}."
 
 
 def _share(value: float) -> str:
