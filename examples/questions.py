@@ -12,6 +12,7 @@ at five peaks of each schedule; a minute or two of one core each.
 from __future__ import annotations
 
 import argparse
+import textwrap
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -68,17 +69,8 @@ def build(
 
 
 def show(name: str, problem: learnrate.TorchTrainable) -> None:
-    answer = learnrate.select(problem, epochs=EPOCHS)
-    low, high = answer.interval or (None, None)
-    slower = "".join(
-        f"; {rate(it.learning_rate)} is {100 * it.low:.0f} to {100 * it.high:.0f} % worse" for it in answer.slower
-    )
-    print(
-        f"{name:>18}: {rate(answer.learning_rate):>6} ({rate(low)} to {rate(high)}), val_loss {short(answer.value, 3)} "
-        f"after {short(answer.epochs)} epochs{slower}"
-    )
-    for warning in answer.warnings:
-        print(f"{'note':>18}: {warning}")
+    print(f"{name}:")
+    print(textwrap.indent(str(learnrate.select(problem, epochs=EPOCHS)), "  "))
 
 
 def show_peaks(name: str, schedule: schedules.ScheduleMaker) -> None:
