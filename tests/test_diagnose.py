@@ -630,3 +630,19 @@ def test_what_only_rises_and_runs_away_has_diverged_however_short_it_is(rising):
 def test_what_goes_up_and_down_has_not_run_away():
     flat = [1.0, 1.1, 1.05, 1.2]
     assert diagnose({"loss": flat, "val_loss": flat}).verdict is DiagnosisVerdict.NOT_LEARNING
+
+
+@given(st.floats(0.02, 0.9), st.integers(4, 40), st.floats(0.0, 0.02), st.integers(0, 9))
+def test_nothing_is_expected_below_what_a_quantity_can_reach(
+    speed: float, epochs: int, noise: float, seed: int
+) -> None:
+    times = np.arange(1.0, epochs + 1)
+    falling = np.exp(-speed * times) * np.exp(noise * np.random.default_rng(seed).standard_normal(epochs))
+    loss = diagnose(LearningCurve(epochs=times, metrics={"val_loss": falling})).outlook
+    share = diagnose(
+        LearningCurve(epochs=times, metrics={"val_accuracy": np.clip(1 - falling, 0, 1)}), metric="val_accuracy"
+    ).outlook
+    assert loss is not None
+    assert share is not None
+    assert 0 <= loss.low <= loss.value <= loss.high
+    assert share.low <= share.value <= share.high <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -300,8 +301,22 @@ def _outlook(full: Series, horizon: float | None) -> Outlook | None:
         return None
     coarse = full.coarse
     luck = float(coarse.y.min() - full.y.min())  # what averaging has taken from the best
-    value, low, high = ((level - luck) * full.sign for level in coarse.expected(float(full.times[-1]) + horizon - last))
+    least = _least(full.y, full.sign)
+    value, low, high = (
+        max(level - luck, least) * full.sign for level in coarse.expected(float(full.times[-1]) + horizon - last)
+    )
     return Outlook(epochs=round(horizon), value=value, low=min(low, high), high=max(low, high))
+
+
+def _least(values: Array, sign: float) -> float:
+    """Return what a quantity cannot fall below, smaller being better.
+
+    A loss that was never negative is taken to end at 0, a share that was never outside 0 and 1 at 1.
+    """
+    known = values[np.isfinite(values)] * sign
+    if sign > 0:
+        return 0.0 if (known >= 0).all() else -math.inf
+    return -1.0 if ((known >= 0) & (known <= 1)).all() else -math.inf
 
 
 def _not_finite(curve: LearningCurve, metric: str, mode: Mode, row: int) -> Diagnosis:
