@@ -164,6 +164,8 @@ def test_what_broke_breaks() -> None:
         (0.03, 0.03, True, "3 % worse, measured (loss 0.5)"),
         (0.004, 0.004, True, "0.4 % worse, measured (loss 0.5)"),
         (-0.01, -0.01, True, "no worse, measured (loss 0.5)"),
+        (3e-15, 3e-15, True, "no worse, measured (loss 0.5)"),
+        (-0.01, 1e-6, False, "no worse, 80 % sure (loss 0.6 or better)"),
         (-0.01, 0.08, False, "at most 8 % worse, 80 % sure (loss 0.6 or better)"),
         (0.02, 0.06, False, "2 to 6 % worse, 80 % sure (loss 0.5 to 0.6)"),
         (0.2, 1.0, False, "at least 20 % worse, 80 % sure (loss 0.5 or worse)"),

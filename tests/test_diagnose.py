@@ -151,7 +151,9 @@ def test_scaled_shifted_renumbered_losses_say_the_same(one, scale, shift, later)
     if levels:
         spread = scale * np.ptp(one.curve.metrics[deciding(one)])
         got = [after.outlook.value, after.outlook.low, after.outlook.high]
-        np.testing.assert_allclose(got, levels, atol=1e-4 * spread + 1e-9)
+        known = [before.outlook.value, before.outlook.low, before.outlook.high]
+        free = [place for place in range(3) if got[place] and known[place]]  # what a loss cannot fall below moves not
+        np.testing.assert_allclose(np.take(got, free), np.take(levels, free), atol=1e-4 * spread + 1e-9)
     for kind, how in strengths(before).items():
         assert strengths(after).get(kind, 0.2) == pytest.approx(how, abs=1e-3)
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from learnrate.results import Break, Cost, Recommendation
 
 SURE = "80 % sure"
+LEAST = 5e-4
+"""Of the way: the smallest share that is told from none."""
 
 
 def interval_words(answer: Recommendation) -> str:
@@ -51,13 +53,17 @@ def cost_words(cost: Cost, metric: str) -> str:
         return "breaks training"
     first, last = (short(value, 3) for value in cost.values)
     if cost.measured:
-        said = f"{percent(cost.low)} worse" if cost.low > 0 else "no worse"
-        return f"{said}, measured ({metric} {first})"
+        return f"{_worse(cost.low)}, measured ({metric} {first})"
     if cost.low < GOOD:
-        return f"at most {percent(max(cost.high, 0.0))} worse, {SURE} ({metric} {last} or better)"
+        most = _worse(cost.high)
+        return f"{'at most ' if cost.high > LEAST else ''}{most}, {SURE} ({metric} {last} or better)"
     if cost.high > 1 - GOOD:
         return f"at least {percent(cost.low)} worse, {SURE} ({metric} {first} or worse)"
     return f"{percent(cost.low).removesuffix(' %')} to {percent(cost.high)} worse, {SURE} ({metric} {first} to {last})"
+
+
+def _worse(share: float) -> str:
+    return f"{percent(share)} worse" if share > LEAST else "no worse"
 
 
 def break_words(breaks: Break) -> str:
