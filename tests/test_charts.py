@@ -149,8 +149,8 @@ def test_every_trial_of_a_sweep_is_a_point_whatever_its_value():
 
 def points_of(answer):
     """What each point of a race's chart stands for: its trial, the length, and what became of it."""
-    [layer] = [it for it in rate_drawings.response(answer)["layer"] if it["mark"]["type"] == "point"]
-    return [(row["trial"], row["length"], row["what"]) for row in layer["data"]["values"]]
+    layers = [it for it in rate_drawings.response(answer)["layer"] if it["mark"]["type"] == "point"]
+    return [(row["trial"], row["length"], row["what"]) for layer in layers for row in layer["data"]["values"]]
 
 
 def test_a_race_is_drawn_at_each_length_that_its_trainings_have_in_common():

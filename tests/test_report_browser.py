@@ -83,7 +83,7 @@ def test_a_rate_picked_in_the_table_lights_up_in_the_charts(opened):
     page = opened(_examples.recommendation())
     page.click("#table tbody tr:nth-child(5) button")
     page.wait_for_function(f"{ALL_POINTS}.some((it) => it.getAttribute('opacity') < 0.5)")
-    assert faded(page, POINTS).count(False) == 1
+    assert faded(page, POINTS).count(False) == 2  # at both lengths
     assert page.text_content("#picked-words") == "Learning rate 2.1e-3: overfitting"
     lines = "#view-curves path[aria-roledescription='line mark']"
     assert faded(page, lines).count(False) == 2  # its training and its validation

@@ -61,10 +61,9 @@ def response(answer: Recommendation | Sweep, *, width: int | None = WIDTH) -> Sp
     recommended = isinstance(answer, Recommendation)
     shown = [] if not recommended or answer.interval is None else list(answer.interval)
     x = rates([*(trial.learning_rate for trial in answer.trials), *(flag.rate for flag in flags), *shown])
-    layers = _raced(answer, x) if recommended else [_points(answer, x)]
-    if shown:
-        layers.insert(0, _interval(shown[0], shown[1], x))
-    layers[-1:-1] = [picked_rule(x), *flag_layers(flags, x, width=width)]  # points take the pointer
+    layers = [_interval(shown[0], shown[1], x)] if shown else []
+    layers += [picked_rule(x), *flag_layers(flags, x, width=width)]
+    layers += _raced(answer, x) if recommended else [_points(answer, x)]  # points take the pointer
     spec = sized({"params": [PICKED], "layer": layers}, width, 300)
     return titled(spec, f"{answer.metric} against learning rate")
 
@@ -113,7 +112,8 @@ def _raced(answer: Recommendation, x: Domain) -> list[Spec]:
     legend = {"title": "trained for, epochs", "legend": {"symbolType": "circle", "symbolFillColor": "transparent"}}
     colour: Spec = {"field": "length", "type": "nominal", "scale": scale, "sort": names} | legend
     across, up = rate_channel(x), y.channel("shown", answer.metric)
-    tooltip = {"words": "learning rate", "value": "value", "length": "after epochs", "what": "then", "trial": "trial"}
+    tooltip = {"words": "learning rate", "value": "value", "length": "after epochs", "what": "then"}
+    tooltip |= {"stage": "stage", "trial": "trial"}
     return [
         {
             "data": {"values": [row for row in rows if row["calm"]]},
@@ -125,19 +125,21 @@ def _raced(answer: Recommendation, x: Domain) -> list[Spec]:
                 "order": {"field": "rate", "type": "quantitative"},
             },
         },
-        {
-            "data": {"values": rows},
-            "mark": {"type": "point", "cursor": "pointer", "strokeWidth": 2, "size": 70},
-            "encoding": {
-                "x": across,
-                "y": up,
-                "color": colour,
-                "fill": {"condition": {"test": "datum.left", "value": "transparent"}, **colour, "legend": None},
-                "shape": {"condition": {"test": "datum.calm", "value": "circle"}, "value": "cross"},
-                "opacity": unpicked(otherwise=0.9),
-                "tooltip": [{"field": field, "title": title} for field, title in tooltip.items()],
-            },
-        },
+        *(
+            {
+                "data": {"values": [row for row in rows if row["left"] is hollow]},
+                "mark": {"type": "point", "filled": not hollow, "cursor": "pointer", "strokeWidth": 2, "size": 70},
+                "encoding": {
+                    "x": across,
+                    "y": up,
+                    "color": colour,
+                    "shape": {"condition": {"test": "datum.calm", "value": "circle"}, "value": "cross"},
+                    "opacity": unpicked(otherwise=0.9),
+                    "tooltip": [{"field": field, "title": title} for field, title in tooltip.items()],
+                },
+            }
+            for hollow in (True, False)
+        ),
     ]
 
 
@@ -162,6 +164,7 @@ def _rung(answer: Recommendation, length: float) -> Iterator[dict[str, Any]]:
             "rate": trial.learning_rate,
             "words": rate(trial.learning_rate),
             "length": epoch_number(length),
+            "stage": trial.stage or "–",
             "value": value,
             "calm": not broke,
             "left": left and not broke,
