@@ -191,10 +191,6 @@ def test_the_tables_are_whole() -> None:
 
 
 def test_overfitting_at_once_is_told_from_nothing_moving() -> None:
-    def overfits(learning_rate: float, epochs: int) -> Iterator[dict[str, float]]:
-        for epoch in range(1, epochs + 1):
-            yield {"loss": math.exp(-learning_rate * epoch), "val_loss": 1 + learning_rate * epoch}
-
     class Overfits(QuadraticTrainable):
         """What it learns is of no use for validation."""
 

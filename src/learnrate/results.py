@@ -362,10 +362,10 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
 
     Args:
         learning_rate: The peak of the schedule to use; None where there is no answer (the verdict says why).
-        interval: Between which learning rates the best one lies, 90 % sure: the nearest on either side than which
-            one nearer to the recommended rate was better at the same length. Where there is none on a side, the
-            range's end; None where there is none on either. On the benchmark's design half it holds the best rate in 93
-            to 99 %, by the budget.
+        interval: Between which learning rates the best one lies, said to be 90 % sure: the nearest on either side that
+            were behind some rate on the recommended one's side, at the same length. Where there is none on a side, the
+            range's end; None where there is none on either. Replays of the benchmark's design half hold the best rate
+            in 93 to 99 %, its judge half in 82 to 89 %.
         confidence: The chance that no learning rate is more than 1 % of the way better than the recommended one.
         breaks: Where training was seen to break; None where it was not.
         epochs: After how many epochs the winner was at its best.

@@ -1,7 +1,7 @@
 """What is said beside the rate: where the best one lies, what others cost, and the chance that none is better.
 
-Each statement holds as often as it says on problems left out: `python -m benchmarks.regret.calibrate` replays the race
-on the design half and writes calibration.json, which is read here.
+Where the best lies follows from comparisons alone. The chance and the costs are tables that `python -m
+benchmarks.regret.calibrate` makes from replays of the race; docs/benchmarks.md tells how often each statement holds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from learnrate._selection.courses import NEIGHBOUR
 from learnrate.curves import GOOD
 from learnrate.results import Cost
 
@@ -25,7 +26,7 @@ WIDE = (2.0, 3.0)
 """Decades of the interval: what a chance goes by where the winner was not compared with neighbours, or too early."""
 MARGINS = (0.0, 0.01, 0.03, 0.1, 0.3, 0.7)
 """Shares of the way that a training was behind."""
-APART = (0.55, 1.05)
+APART = (NEIGHBOUR, 1.05)
 """Decades that it lies from the winner: within half a decade, within one, or further."""
 
 VAGUE = 0.5

@@ -99,9 +99,9 @@ class Courses:
         return max(start - min(losses), 0.0)
 
     def bounds(self, winner: Course) -> tuple[Course | None, Course | None]:
-        """Return the nearest courses on the slow and the fast side of the winner that are no better than one nearer.
+        """Return the nearest courses on the slow and the fast side of the winner that were behind.
 
-        The best rate lies between them: at the same length one that is nearer to the winner was ahead.
+        The best rate lies between them: at the same length some rate on the winner's side of each was ahead of it.
         """
         slower = [one for one in self.all if one.x < winner.x and self._is_behind(one, 1)]
         faster = [one for one in self.all if one.x > winner.x and self._is_behind(one, -1)]
