@@ -37,7 +37,17 @@ if TYPE_CHECKING:
 LOW, HIGH = 1e-7, 10.0  # `select`'s defaults
 STARTS = 10.0 ** (np.arange(-4, 4) / 4)
 """By which the rate that a problem comes with is multiplied."""
-DRIFTS, PROBES = (0.5, 0.75, 1.0), (1 / 8, 3 / 16, 1 / 4)
+LEFT_OUT_BUDGETS = (2.0, 3.0)
+TRIED: Mapping[str, Sequence[float]] = {
+    "DRIFT": (0.5, 0.75, 1.0),
+    "PROBE": (1 / 8, 3 / 16, 1 / 4),
+    "SCREEN": (1 / 64, 1 / 32, 1 / 16),
+    "PROBES": (0.25, 0.5, 0.75, 1.0),
+    "NEAR": (0.05, 0.1, 0.2),
+    "MOVED": (0.0, 0.005, 0.01, 0.02),
+    "THREE": (0.5, 0.6, 0.8, 2.0),
+}
+"""Values that the race's constants may be given when they are chosen without a family."""
 LABS: Mapping[str, tuple[type[ReplayLab], Sequence[float]]] = {
     "steps": (ReplayLab, (1.0, 1.3, 2.0, 3.0, 5.0)),
     "whole epochs": (WholeEpochs, (1.0, 1.3, 2.0, 3.0, 5.0)),
@@ -147,7 +157,9 @@ ABLATIONS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
     "a screen of 1/16": ({"SCREEN": 1 / 16}, {}),
     "probes of 1/8": ({"PROBE": 1 / 8}, {}),
     "probes of 1/4": ({"PROBE": 1 / 4}, {}),
-    "probes for a quarter of what may be lost": ({"PROBES": 0.25}, {}),
+    "probes for half of what may be lost": ({"PROBES": 0.5}, {}),
+    "probes for all of it": ({"PROBES": 1.0}, {}),
+    "what lies within half a hundredth is told apart": ({"MOVED": 0.005}, {}),
     "two finalists always": ({"THREE": 2.0}, {}),
     "no last comparison": ({}, {"race": NoLastComparison}),
 }
@@ -181,22 +193,36 @@ def ablations(bench: Bench, budget: float) -> Iterator[dict[str, Any]]:
             yield row_of(name, bench.replay(budget, **settings))
 
 
-def left_out(bench: Bench, budget: float) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
-    """Each task's regrets and costs under constants chosen by the other families' mean regret."""
-    tried: dict[tuple[float, float], dict[str, np.ndarray]] = {}
-    for drift, probe in product(DRIFTS, PROBES):
-        with constants(DRIFT=drift, PROBE=probe):
-            tried[drift, probe] = bench.replay(budget)
-        print(row_text(row_of(f"drift {drift}, probes of {probe:.3f}", tried[drift, probe])), flush=True)
-    chosen = {}
+def left_out(bench: Bench, tried: Sequence[Mapping[str, float]]) -> tuple[dict[str, np.ndarray], list[int]]:
+    """Each task's regrets and costs under the constants that are best by the other families' mean regret; and which."""
+    found = []
+    for values in tried:
+        with constants(**values):
+            found.append(_joined([bench.replay(budget) for budget in LEFT_OUT_BUDGETS]))
+    chosen = []
     for task in bench.truths:
-        score = {}
-        for setting, found in tried.items():
-            family = BY_NAME[task].family
-            others = np.concatenate([rows[0] for name, rows in found.items() if BY_NAME[name].family != family])
-            score[setting] = others.mean()
-        chosen[task] = min(score, key=lambda setting: score[setting])
-    return {task: tried[setting][task] for task, setting in chosen.items()}, chosen
+        others = [name for name in bench.truths if BY_NAME[name].family != BY_NAME[task].family]
+        chosen.append(int(np.argmin([np.concatenate([rows[name][0] for name in others]).mean() for rows in found])))
+    return {task: found[index][task] for task, index in zip(bench.truths, chosen, strict=True)}, chosen
+
+
+def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {task: np.concatenate([part[task] for part in parts], axis=1) for task in parts[0]}
+
+
+def left_out_rows(bench: Bench) -> Iterator[dict[str, Any]]:
+    """One row for the constants as they are, and one for each chosen anew: alone, and the first two together."""
+    yield row_of("as they are", _joined([bench.replay(budget) for budget in LEFT_OUT_BUDGETS]))
+    drifts, probes = ([{name: value} for value in TRIED[name]] for name in ("DRIFT", "PROBE"))
+    settings = {name: [{name: value} for value in values] for name, values in TRIED.items()}
+    settings["DRIFT and PROBE"] = [one | other for one, other in product(drifts, probes)]
+    for name, tried in settings.items():
+        found, chosen = left_out(bench, tried)
+        counts = ", ".join(
+            f"{' and '.join(f'{value:.3g}' for value in tried[index].values())} ({chosen.count(index)})"
+            for index in sorted(set(chosen), key=lambda index: -chosen.count(index))
+        )
+        yield row_of(f"{name}: {counts}", found)
 
 
 budget_option = click.option("--budget", type=float, default=2.0, show_default=True)
@@ -214,7 +240,7 @@ def main() -> None:
 @click.option("--set", "values", nargs=2, multiple=True, type=(str, float), help="A constant of the race, changed.")
 def run(budget: float, values: tuple[tuple[str, float], ...]) -> None:
     """Replay every case; print each task's regrets."""
-    with constants(**dict(values)):
+    with constants(**{name: type(getattr(race, name))(value) for name, value in values}):
         found = Bench().replay(budget)
     for task, (regrets, costs) in found.items():
         print(f"{task:28} {' '.join(f'{it:7.2%}' for it in regrets)}   cost {np.median(costs):.2f}")
@@ -248,17 +274,15 @@ def ablate(budget: float, out: Path | None) -> None:
 
 
 @main.command("leave-one-out")
-@budget_option
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the row to this JSON file.")
-def leave_one_out(budget: float, out: Path | None) -> None:
-    """Choose the constants without each family in turn, and try them on it."""
-    found, chosen = left_out(Bench(), budget)
-    for task, (drift, probe) in chosen.items():
-        print(f"{task:28} {drift} {probe:.3f}  {' '.join(f'{it:7.2%}' for it in found[task][0])}")
-    row = row_of("constants chosen without the family", found)
-    print(row_text(row))
-    if out is not None:
-        out.write_text(json.dumps([row], indent=1) + "\n")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the rows to this JSON file.")
+def leave_one_out(out: Path | None) -> None:
+    """Choose each constant without each family in turn, and try it on that family."""
+    rows = []
+    for row in left_out_rows(Bench()):
+        rows.append(row)
+        print(row_text(row), flush=True)
+        if out is not None:
+            out.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

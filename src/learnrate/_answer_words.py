@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from learnrate.results import Break, Cost, Recommendation
 
 SURE = "80 % sure"
-LEAST = 5e-4
-"""Of the way: the smallest share that is told from none."""
+NO_WORSE = "no worse"
 
 
 def interval_words(answer: Recommendation) -> str:
@@ -56,14 +55,15 @@ def cost_words(cost: Cost, metric: str) -> str:
         return f"{_worse(cost.low)}, measured ({metric} {first})"
     if cost.low < GOOD:
         most = _worse(cost.high)
-        return f"{'at most ' if cost.high > LEAST else ''}{most}, {SURE} ({metric} {last} or better)"
+        return f"{'' if most == NO_WORSE else 'at most '}{most}, {SURE} ({metric} {last} or better)"
     if cost.high > 1 - GOOD:
         return f"at least {percent(cost.low)} worse, {SURE} ({metric} {first} or worse)"
     return f"{percent(cost.low).removesuffix(' %')} to {percent(cost.high)} worse, {SURE} ({metric} {first} to {last})"
 
 
 def _worse(share: float) -> str:
-    return f"{percent(share)} worse" if share > LEAST else "no worse"
+    told = round(share, 3)
+    return f"{percent(told)} worse" if told > 0 else NO_WORSE
 
 
 def break_words(breaks: Break) -> str:

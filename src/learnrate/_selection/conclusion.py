@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from learnrate._trials.laboratory import Laboratory
 
 SLOWER = (1 / 3, 1 / 10)
-SAME = 0.03
-"""Decades: rates that are written alike."""
 
 
 class Standing(NamedTuple):
@@ -106,7 +104,7 @@ def verdict_of(lab: Laboratory, race: Race, standing: Standing | None) -> Verdic
     if standing.faster is None and race.high - standing.course.x < QUARTER:
         return Verdict.TOO_NARROW_RIGHT
     gain = standing.courses.way(float(standing.course.best[-1]))
-    if standing.courses.untrained is not None and gain <= noise_of(lab, standing.winner):
+    if standing.courses.untrained is not None and gain <= standing.course.noise:
         return Verdict.FLAT
     is_open = standing.slower is None or standing.faster is None
     return Verdict.UNDECIDED if is_open or rivals(standing) else Verdict.FOUND
@@ -130,13 +128,6 @@ def improved(lab: Laboratory, winner: Trial | None) -> Trial | None:
         return winner
     better = winner.value < untrained if lab.mode == "min" else winner.value > untrained
     return winner if better else None
-
-
-def noise_of(lab: Laboratory, winner: Trial) -> float:
-    """Return the standard deviation of the metric around the winner's own trend, from differences of neighbours."""
-    values = winner.curve.values(lab.metric)
-    steps = np.diff(values[np.isfinite(values)], n=2)
-    return float(np.median(np.abs(steps)) / (0.6745 * math.sqrt(6))) if len(steps) else 0.0
 
 
 def _is_left(lab: Laboratory, trial: Trial, winner: Trial | None) -> bool:
@@ -170,7 +161,7 @@ def _break(held: Trial | None, broke: Trial, winner: Trial | None) -> Break | No
 def _slower(winner: Trial, own: float | None) -> list[float]:
     """A third and a tenth of the winner's rate, but for one's own."""
     parts = [winner.learning_rate * part for part in SLOWER]
-    return [one for one in parts if own is None or abs(math.log10(one / own)) > SAME]
+    return [one for one in parts if own is None or rate(one) != rate(own)]
 
 
 def _costs(lab: Laboratory, standing: Standing | None, rates: list[float]) -> list[Cost]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from learnrate._diagnosis.trends import noise
 from learnrate._selection.evidence import MOVED, NEAR
 from learnrate._selection.race import PROBE
 from learnrate.results import TrialState
@@ -53,6 +54,8 @@ class Course(NamedTuple):
     """How many steps the longest training made."""
     broke: bool
     """Whether that one ended in a loss that is not finite."""
+    noise: float
+    """The standard deviation of its losses around their trend."""
 
     def at(self, step: int) -> float:
         """Return the lowest loss known up to a step, infinite where none is."""
@@ -103,25 +106,26 @@ class Courses:
 
         The best rate lies between them: at the same length some rate on the winner's side of each was ahead of it.
         """
-        slower = [one for one in self.all if one.x < winner.x and self._is_behind(one, 1)]
-        faster = [one for one in self.all if one.x > winner.x and self._is_behind(one, -1)]
+        slower = [one for one in self.all if one.x < winner.x and self._is_behind(one, 1, winner.noise)]
+        faster = [one for one in self.all if one.x > winner.x and self._is_behind(one, -1, winner.noise)]
         return (slower[-1] if slower else None), (faster[0] if faster else None)
 
     def compared(self, winner: Course) -> float:
         """Return at which share of the summed rate the winner had a neighbour on each side to be compared with."""
         return min(self._longest(winner, side) for side in (-1, 1))
 
-    def _is_behind(self, one: Course, side: int) -> bool:
+    def _is_behind(self, one: Course, side: int, noise: float) -> bool:
         """Whether some rate on a side of a course, 1 the faster one, was ahead of it at the same length.
 
-        What hardly differs bounds nothing, nor what was left on the screen unless it is far behind.
+        What hardly differs bounds nothing, or by no more than the noise, nor what was left on the screen unless it is
+        far behind.
         """
         if one.broke or not len(one.steps):
             return side < 0
         mine = float(one.best[-1])
         ahead = min(other.at(one.length) for other in self.all if (other.x - one.x) * side > 0)
         least = MOVED if self.share(one.length) >= PROBE / 2 else NEAR
-        return mine > ahead and mine - ahead >= least * self.way(mine, ahead)
+        return mine - ahead > noise and mine - ahead >= least * self.way(mine, ahead)
 
     def _longest(self, winner: Course, side: int) -> float:
         lengths = [
@@ -135,12 +139,14 @@ class Courses:
         longest = max(trials, key=lambda trial: trial.epochs)
         rows = sorted(self._rows(trials, metric, per_epoch))
         losses = np.array([loss for _, loss in rows])
+        values = longest.curve.values(metric) if metric in longest.curve.metrics else np.array([])
         return Course(
             x=math.log10(longest.learning_rate),
             steps=np.array([step for step, _ in rows], dtype=int),
             best=np.minimum.accumulate(losses) if rows else losses,
             length=max(round(longest.epochs * per_epoch), 1),
             broke=longest.state is not TrialState.COMPLETE,
+            noise=noise(values[np.isfinite(values)]),
         )
 
     def _rows(self, trials: Iterable[Trial], metric: str, per_epoch: float) -> Iterable[tuple[int, float]]:

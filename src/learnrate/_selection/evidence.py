@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from learnrate.curves import GOOD
 from learnrate.results import TrialState
 
 if TYPE_CHECKING:
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
     from learnrate.curves import Array, Mode
     from learnrate.results import Trial
 
-MOVED = 0.005
+MOVED = GOOD
 """Of the loss: rates whose losses lie closer to the lowest than that are told apart by later rungs, and the fastest
 leads until then: on a plateau it is the first to leave it. Of the way: what is behind by less bounds nothing."""
-
 
 NEAR = 0.1
 """Of the way made so far. A faster rate that is no further behind on the screen is no bracket, and the next is tried;
@@ -83,7 +83,7 @@ class Evidence:
     def lost(self, place: int) -> bool:
         """Whether a training surely broke: it is not finite, or its training loss ended above where it began.
 
-        By more than its noise, for which a half hundredth of the loss stands, and by more than a tenth of what others
+        By more than its noise, for which a hundredth of the loss stands, and by more than a tenth of what others
         made of it; a mean over few batches may be higher by chance, so that validation must be no better either.
         Overfitting is not breaking.
         """

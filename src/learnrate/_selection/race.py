@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from learnrate._numbers import rate
 from learnrate._selection.bound import bound_minimum
-from learnrate._selection.climbs import Climbs
 from learnrate._selection.evidence import NEAR, Evidence, Reports, best, leading
 from learnrate._selection.plan import race_plan, whole_plan
 from learnrate.results import TrialState
@@ -32,7 +32,7 @@ SCREEN = 1 / 32
 """Share of the summed rate after which rates a decade apart are compared: enough to tell which decade to probe."""
 PROBE = 3 / 16
 """Share after which rates half a decade apart are compared."""
-PROBES = 0.5
+PROBES = 0.75
 """Share of what may be lost that the probes take at most; the rest is for the last comparison."""
 DRIFT = 0.75
 """Of the drift that a bound predicts for the schedule: constant rates drift by 0.6 of it, decaying ones by all."""
@@ -40,8 +40,8 @@ THREE = 0.6
 """Of the horizon: three finalists where the budget takes them so far, else two."""
 UNUSED_DECADES = 3.0
 """Learning rates that lie so far apart and give the same metrics to the last digit are not used."""
-FEWEST_STEPS = 12
-"""Steps of the range test that shows whether the start breaks, where nothing else is affordable."""
+FEWEST_STEPS = 6
+"""Steps that show whether the start breaks, where nothing else is affordable: its training loss has doubled by then."""
 SLACK = 1e-9
 
 
@@ -286,15 +286,20 @@ class Race:
         return False
 
     def _not_broken(self) -> int:
-        """The start, or a decade below where a range test of a few steps breaks, if that is below the start."""
-        if not self.can_ramp or self._left() * self.lab.total_steps < self.lab.total_steps + FEWEST_STEPS:
-            return 0
-        rates = np.geomspace(10**self.low, 10**self.high, FEWEST_STEPS)
-        cliff = Climbs(self.lab).once(rates).cliff
-        return 0 if cliff is None or math.log10(cliff) > self._start else self._nearest(self._place_of(cliff) - 4)
+        """The start, or the first of the rates whole decades below it that a few steps do not break."""
+        place, stride = 0, round(DECADE / QUARTER)
+        while self.can_ramp and self._exists(place - stride) and self._has_steps(FEWEST_STEPS):
+            self.lab.announce(f"a few steps at {rate(self._rate(place))}, to see whether it breaks training")
+            losses = self.lab.ramp(np.full(FEWEST_STEPS, self._rate(place)))
+            rise = losses[FEWEST_STEPS // 2 :].min(initial=math.inf) - losses[0]
+            if np.isfinite(losses).all() and rise <= abs(losses[0]):
+                break
+            place -= stride
+        return place
 
-    def _place_of(self, learning_rate: float) -> float:
-        return (math.log10(learning_rate) - self._start) / QUARTER
+    def _has_steps(self, count: int) -> bool:
+        """Whether the budget allows so many steps beside a full training."""
+        return self._left() * self.lab.total_steps >= self.lab.total_steps + count
 
     def _bracketed(self, first: int, apart: float, step: int, stage: str, *, near: float = 0.0) -> dict[int, float]:
         """Losses at a step of rates so far apart, outward until the best has worse ones on both sides."""
@@ -395,7 +400,7 @@ class Race:
         if len(new) < 2 or len(new) * self.lab.training_cost(0, step) > self._spare(step):
             return
         trained = {trial.learning_rate: trial for trial in self.lab.start_all(new, step, stage=stage)}
-        self._trials |= {place: trained[rate] for rate, place in new.items()}
+        self._trials |= {place: trained[one] for one, place in new.items()}
 
     def _train(self, place: int, step: int, stage: str) -> Trial:
         """Train a rate up to a step, from where it was left."""
