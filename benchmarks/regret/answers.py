@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from benchmarks.regret.grid import TaskGrid
     from benchmarks.regret.problem import Task
 
 SAME_RATE = 1e-3  # in log10: such a rate is the grid's own
@@ -90,6 +91,7 @@ class Measures:
         self.path = directory / "trainings.jsonl"
         self.grids = {task.name: load_grid(task, unsealed=unsealed) for task in tasks}
         self.truths = {name: truth(grid) for name, grid in self.grids.items()}
+        self.constant_truths = {name: truth(on_constant(name, grid)) for name, grid in self.grids.items()}
         self.best = {name: best_epochs(grid) for name, grid in self.grids.items()}
         self._trained = {(row["task"], row["rate"]): row["metrics"] for row in lines(self.path)}
 
@@ -132,6 +134,11 @@ class Measures:
     def beyond_noise(self, answer: Answer) -> float:
         """Regret less two standard errors of the truth, at least zero."""
         return max(self.regret(answer) - 2 * self.truths[answer.task].standard_error, 0.0)
+
+
+def on_constant(name: str, grid: TaskGrid) -> TaskGrid:
+    """A task's recording at constant rates, whatever its own schedule."""
+    return grid if BY_NAME[name].schedule == "constant" else replace(grid, own=grid.other)
 
 
 def key_of(rate: float) -> str:

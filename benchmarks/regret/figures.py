@@ -41,6 +41,13 @@ class Case:
         return self.measures.regret(self.answer)
 
     @cached_property
+    def over_constant(self) -> float:
+        """Its regret against the best constant rate, whatever the task's own schedule; NaN where it has no metrics."""
+        metrics = self.answer.details.get("metrics")
+        true = self.measures.constant_truths[self.answer.task]
+        return np.nan if metrics is None else true.regret_of(np.array(metrics))
+
+    @cached_property
     def family(self) -> tuple[str, ...]:
         """The family of its task."""
         return BY_NAME[self.answer.task].family
@@ -179,6 +186,16 @@ SELECT: Mapping[str, Callable[[Sequence[Case]], float]] = {
 }
 
 
+SCHEDULE_TOO: Mapping[str, Callable[[Sequence[Case]], float]] = {
+    "against the best constant rate, median": lambda cases: _nanmedian([it.over_constant for it in cases]),
+    "against the best constant rate, mean": lambda cases: _nanmean([it.over_constant for it in cases]),
+    "better than the best constant rate": lambda cases: float(np.mean([it.over_constant < 0 for it in cases])),
+    "falls to zero": lambda cases: float(
+        np.mean([bool((it.answer.details.get("decay") or {}).get("is_better")) for it in cases])
+    ),
+}
+
+
 def _warned(bad: bool) -> Callable[[Sequence[Case]], float]:
     def share(cases: Sequence[Case]) -> float:
         chosen = [it.answer.details["warned"] for it in cases if (it.regret > 0.05) == bad]
@@ -196,7 +213,8 @@ RANGE_TEST: Mapping[str, Callable[[Sequence[Case]], float]] = {
 def figures_of(method: str) -> dict[str, Callable[[Sequence[Case]], float]]:
     """All figures that a method has."""
     beside = SELECT if method.startswith(("select", "function")) else {}
-    return {**REGRET, **beside, **(RANGE_TEST if method == "range_test" else {})}
+    too = SCHEDULE_TOO if method.startswith("schedule_too") else {}
+    return {**REGRET, **beside, **too, **(RANGE_TEST if method == "range_test" else {})}
 
 
 def aggregate(method: str, cases: Sequence[Case]) -> dict[str, tuple[float, float, float]]:

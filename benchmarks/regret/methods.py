@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from benchmarks.regret.answers import Answer
+from benchmarks.regret.answers import Answer, best_of
 from benchmarks.regret.problem import schedule_factor
-from benchmarks.regret.record import Trainer
+from benchmarks.regret.record import SEEDS, Trainer, train_plain
 
 from learnrate import TorchTrainable, range_test, schedules, select
 
@@ -78,6 +79,32 @@ def ask_select(task: Task, seed: int, *, budget: float) -> Answer:
     return _answer(task, seed, result)
 
 
+def ask_schedule_too(task: Task, seed: int, *, budget: float) -> Answer:
+    """`select` that chooses the schedule; its worth is that of plain trainings on what it recommends."""
+    result = select(problem_of(task, seed), epochs=task.epochs, budget=budget, seed=seed)
+    answer = _answer(task, seed, result)
+    if result.learning_rate is None:
+        return answer
+    settings = result.schedule["settings"] if result.schedule["name"] != "constant" else {}
+    advised = replace(task, epochs=result.total_epochs, schedule=result.schedule["name"], schedule_settings=settings)
+    runs = [train_plain(advised, result.learning_rate, each, marks=advised.epoch_ends) for each in SEEDS]
+    decay = result.decay
+    details = {
+        **answer.details,
+        "metrics": [best_of(run.untrained, run.val_loss) for run in runs],
+        "decay": None
+        if decay is None
+        else {
+            "first_epoch": decay.first_epoch,
+            "epochs": decay.epochs,
+            "is_better": decay.is_better,
+            "constant": decay.constant,
+            "value": decay.trial.value,
+        },
+    }
+    return replace(answer, details=details)
+
+
 def ask_function(task: Task, seed: int, *, budget: float) -> Answer:
     """`select` of a function that has its schedule inside."""
     return _answer(task, seed, select(function_of(task, seed), epochs=task.epochs, budget=budget, seed=seed))
@@ -123,5 +150,6 @@ def ask_range_test(task: Task, seed: int) -> Answer:
 METHODS: dict[str, Callable[[Task, int], Answer]] = {
     **{f"select_{budget}": partial(ask_select, budget=float(budget)) for budget in ("1", "1.3", "2", "3", "5")},
     **{f"function_{budget}": partial(ask_function, budget=float(budget)) for budget in ("2", "3")},
+    **{f"schedule_too_{budget}": partial(ask_schedule_too, budget=float(budget)) for budget in ("2", "3")},
     "range_test": ask_range_test,
 }

@@ -9,7 +9,7 @@ from learnrate._numbers import percent, rate, short
 from learnrate.curves import GOOD
 
 if TYPE_CHECKING:
-    from learnrate.results import Break, Cost, Recommendation
+    from learnrate.results import Break, Cost, Decay, Recommendation
 
 SURE = "80 % sure"
 NO_WORSE = "no worse"
@@ -43,7 +43,38 @@ def way_words(answer: Recommendation) -> str:
     if answer.reference is None or answer.value is None:
         return ""
     start = "before training" if answer.untrained is not None else "the worst that a slow training began with"
-    return f"the way from {short(answer.reference, 3)}, {start}, to {short(answer.value, 3)}"
+    end = short(answer.value if answer.decay is None else answer.decay.constant, 3)
+    return f"the way from {short(answer.reference, 3)}, {start}, to {end}" + (
+        ", at constant rates" if answer.decay else ""
+    )
+
+
+def fall_words(decay: Decay) -> str:
+    """Say over which epochs the learning rate falls to zero."""
+    return f"to zero from epoch {short(decay.first_epoch)} to {decay.epochs}"
+
+
+def decay_words(answer: Recommendation) -> str:
+    """Say what the fall of the learning rate to zero brought; empty where there was none."""
+    decay = answer.decay
+    if decay is None:
+        return ""
+    constant = f"{short(decay.constant, 3)} after {short(decay.constant_epochs)}"
+    if decay.is_better:
+        return f"kept constant it reached {constant}{_share_won(answer, decay)}"
+    values = decay.trial.curve.values(answer.metric)[decay.trial.curve.epochs > decay.first_epoch]
+    reached = [value for value in values.tolist() if math.isfinite(value)]
+    if not reached:
+        return f"{fall_words(decay)} it broke"
+    best = min(reached) if answer.mode == "min" else max(reached)
+    return f"{fall_words(decay)} it reached {short(best, 3)}, which is no better"
+
+
+def _share_won(answer: Recommendation, decay: Decay) -> str:
+    if answer.reference is None or answer.value is None or answer.reference == decay.constant:
+        return ""
+    share = abs(decay.constant - answer.value) / abs(answer.reference - decay.constant)
+    return f", {_worse(share)}"
 
 
 def cost_words(cost: Cost, metric: str) -> str:

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from learnrate import _checks
-from learnrate._selection.conclusion import conclude
+from learnrate._selection.conclusion import conclude, improved
+from learnrate._selection.decay import decayed, first_step, why_constant
 from learnrate._selection.plan import budget_plan
 from learnrate._selection.race import Race
 from learnrate._selection.schedules_compared import select_among
@@ -29,7 +30,7 @@ def select(
     problem: Trainable | Callable[..., Any],
     *,
     epochs: int,
-    schedule: ScheduleMaker = constant,
+    schedule: ScheduleMaker | None = None,
     schedules: Sequence[ScheduleMaker] | None = None,
     budget: float = 2.0,
     metric: str = "val_loss",
@@ -63,7 +64,12 @@ def select(
         problem: What to train: a `Trainable`, a generator function that yields its metrics each epoch, or a function
             that returns them at the end (see `learnrate.FunctionTrainable`).
         epochs: How many epochs the training is meant to have.
-        schedule: Makes the schedule from a peak and a number of steps, as `learnrate.schedules.cosine` does.
+        schedule: Makes the schedule from a peak and a number of steps, as `learnrate.schedules.cosine` does. None, the
+            default, leaves it to the trainings: the race is run at constant rates, and the winner goes on from four
+            fifths of the horizon, or from its best epoch where that is earlier, both as it was and with its rate
+            falling to zero along a line. The better one is recommended, and `answer.decay` says what the fall brought.
+            It costs a fifth of a run, which the budget keeps back; below a budget of 1.3 the rate stays constant, and
+            so it does for functions and commands.
         schedules: Several makers to choose from: the peak is selected for each at the same budget, and the answer is
             that of the best, with what each reached in `answer.schedules`. It costs the budget times their number.
         budget: What may be spent, in full training runs, the winner's own included: at least 1. 2 is where the answer
@@ -97,7 +103,7 @@ def select(
         'found'
     """
     if schedules is not None:
-        if schedule is not constant:
+        if schedule is not None:
             raise InvalidArgumentError("both schedule and schedules are given: pass one of them")
         one = functools.partial(
             select,
@@ -118,7 +124,7 @@ def select(
     low, high = _checks.learning_rate_range(min_learning_rate, max_learning_rate)
     settings: dict[str, Any] = {
         "epochs": _checks.positive_integer("epochs", epochs),
-        "schedule": describe(schedule),
+        "schedule": None if schedule is None else describe(schedule),
         "budget": _checks.budget_number(budget),
         "metric": _checks.metric_name(metric),
         "mode": (mode := _checks.mode_for(metric, mode)),
@@ -134,7 +140,7 @@ def select(
         Laboratory(
             problem,
             epochs=epochs,
-            schedule=schedule,
+            schedule=constant if schedule is None else schedule,
             metric=metric,
             mode=mode,
             seed=seed,
@@ -148,12 +154,20 @@ def select(
     ):
         can_ramp = not getattr(problem, "constant_rate_only", False)
         lab.estimates_untrained = not can_ramp  # a function's model cannot be evaluated before it trains
-        race = Race(lab, low, high, start or getattr(problem, "learning_rate", None) or 1e-3, can_ramp=can_ramp)
+        fork = None
+        if schedule is None:
+            why = why_constant(problem, float(budget), lab.total_steps)
+            fork = first_step(lab.total_steps, epochs) if why is None else None
+            lab.take_warnings([why] if why else [])
+        begin = start or getattr(problem, "learning_rate", None) or 1e-3
+        race = Race(lab, low, high, begin, can_ramp=can_ramp, fork=fork)
         if hasattr(problem, "comes_whole") and getattr(problem, "whole", None) is None:
             lab.announce_plan(budget_plan(lab))  # to know more, one must begin
         lab.find_pieces(race.start, race.first_step)
         winner = race.run()
-        answer = conclude(lab, race, winner, settings, time.perf_counter() - started)
+        trunk = improved(lab, winner)
+        decay = None if fork is None or trunk is None else decayed(lab, trunk)
+        answer = conclude(lab, race, winner, decay, settings=settings, seconds=time.perf_counter() - started)
         if record is not None:
             record.set_result(answer.to_json())
     return answer

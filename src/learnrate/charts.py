@@ -124,7 +124,7 @@ def recommendation(answer: Recommendation) -> Column:
     """Draw a recommendation: the metric against the learning rate, and the learning curves."""
     specs = [rate_drawings.response(answer)]
     if answer.trials:
-        specs.append(curve_drawings.overlay(answer.trials, answer.metric))
+        specs.append(curve_drawings.overlay(answer.trainings, answer.metric))
     return _column(specs)
 
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Self, cast, get_origin
 import msgspec
 import numpy as np
 
-from learnrate._answer_words import break_words, confidence_words, cost_words, interval_words, way_words
+from learnrate._answer_words import (
+    break_words,
+    confidence_words,
+    cost_words,
+    decay_words,
+    fall_words,
+    interval_words,
+    way_words,
+)
 from learnrate._numbers import epoch_number, percent, rate, short
 from learnrate.curves import Array, LearningCurve, Mode  # noqa: TC001  # msgspec reads the types when it decodes
 
@@ -341,6 +349,22 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
         return "\n".join([*lines, *_footnotes(self)])
 
 
+class Decay(msgspec.Struct, frozen=True, kw_only=True):
+    """What it brought to take the recommended learning rate to zero, where `select` chooses the schedule.
+
+    `trial` went on from the constant training's epoch `first_epoch` along a line to zero, which it reaches after
+    `epochs`; its curve begins with the constant one's. `constant` is what the constant training reached at its best,
+    after `constant_epochs`. Where the fall `is_better`, it is what is recommended.
+    """
+
+    trial: Trial
+    first_epoch: float
+    epochs: int
+    constant: float
+    constant_epochs: float
+    is_better: bool
+
+
 class ScheduleOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What one schedule reached at its own best learning rate, where `select` compared several.
 
@@ -375,6 +399,8 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         cost: What finding out cost, in full training runs, the winner's own included.
         slower: What a third and a tenth of the learning rate would cost, as far as something is known of it.
         yours: What the rate that the user had set would cost; None where it is recommended or nothing is known of it.
+        schedule: The recommended schedule, as `learnrate.schedules.describe` gives it; it runs over `total_epochs`.
+        decay: What taking the rate to zero brought; None where a schedule was given, or the rate could not fall.
         schedules: What each schedule reached, where several were compared; the rest is about the best of them.
         vectorized: Why the probes were trained together in one program; None where one after another.
         framework: The problem's: "torch", "keras", "sklearn" or "jax"; None where it has none.
@@ -401,12 +427,23 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
     schedule: dict[str, Any]
     seed: int
     seconds: float
+    decay: Decay | None = None
     warnings: list[str] = []
     settings: dict[str, Any] = {}
     schedules: list[ScheduleOutcome] = []
     vectorized: str | None = None
     framework: str | None = None
     best: Any = None
+
+    @property
+    def trainings(self) -> list[Trial]:
+        """The trials, and that whose learning rate fell to zero."""
+        return self.trials if self.decay is None else [*self.trials, self.decay.trial]
+
+    @property
+    def total_epochs(self) -> int:
+        """The epochs that the recommended schedule runs over: the horizon, or fewer where the rate falls earlier."""
+        return self.decay.epochs if self.decay is not None and self.decay.is_better else self.horizon
 
     @property
     def largest_stable_learning_rate(self) -> float | None:
@@ -440,9 +477,11 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         if self.learning_rate is None:
             return "\n".join(["no learning rate", *_footnotes(self)])
         where, sure = interval_words(self), confidence_words(self)
-        lines = [f"learning rate {rate(self.learning_rate)}" + (f"    (the best lies {where})" if where else "")]
-        epochs = "" if self.epochs is None else f" after {short(self.epochs)} of {self.horizon} epochs"
+        fall = f", {fall_words(self.decay)}" if self.decay is not None and self.decay.is_better else ""
+        lines = [f"learning rate {rate(self.learning_rate)}{fall}" + (f"    (the best lies {where})" if where else "")]
+        epochs = "" if self.epochs is None else f" after {short(self.epochs)} of {self.total_epochs} epochs"
         lines.append(f"{self.metric} {short(self.value, 3)}{epochs}" + (f"; {sure}" if sure else ""))
+        lines += [decay_words(self)] if self.decay is not None else []
         others = [("your ", self.yours), *(("", one) for one in self.slower)]
         costs = [f"{whose}{rate(one.learning_rate)}: {cost_words(one, self.metric)}" for whose, one in others if one]
         lines += [*costs, f"percentages are of {way_words(self)}"] if costs else []

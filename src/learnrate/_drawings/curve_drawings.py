@@ -307,7 +307,12 @@ def spread_order(count: int, first: int = 12) -> list[int]:
 
 def label(trial: Trial) -> str:
     """Return what stands above a trial's chart: its rate, and what became of it."""
-    return f"{rate(trial.learning_rate)}: {fate(trial)}"
+    return f"{name(trial)}: {fate(trial)}"
+
+
+def name(trial: Trial) -> str:
+    """Return a trial's learning rate, and that it falls where another of the same rate does not."""
+    return rate(trial.learning_rate) + (", to zero" if trial.stage == "decay" else "")
 
 
 def fate(trial: Trial) -> str:

@@ -74,7 +74,8 @@ def plan_of(answer: Recommendation | Sweep | Search) -> Plan | None:
         return None
     beside = {key: value for key, value in described.items() if key not in ("name", "custom", "settings")}
     settings: dict[str, Any] = described.get("settings", beside)
-    return Plan(str(described["name"]), settings, bool(described.get("custom", False)), answer.horizon)
+    epochs = answer.total_epochs if isinstance(answer, Recommendation) else answer.horizon
+    return Plan(str(described["name"]), settings, bool(described.get("custom", False)), epochs)
 
 
 def frameworks(result: Recommendation | Sweep | Search) -> list[tuple[str, str]]:
@@ -212,10 +213,23 @@ def _torch_native(plan: Plan) -> str | None:  # noqa: PLR0911  # one answer a sc
             return f"PolynomialLR(optimizer, {rest}, power={plan.number('power', 0.9):g})"
         case "cosine":
             return f"CosineAnnealingLR(optimizer, {rest}, eta_min={_floor(final)})"
+        case "warmup_stable_decay" if _falls_along_a_line(plan):
+            return f"LambdaLR(optimizer, lambda step: min(1.0, (total_steps - step) / {_last(plan)}))"
         case "one_cycle" if not plan.warmup:
             return _torch_one_cycle(plan)
         case _:
             return None
+
+
+def _falls_along_a_line(plan: Plan) -> bool:
+    """Whether the rate is constant and then falls along a line to zero."""
+    straight = plan.settings.get("shape") == "linear" and not plan.number("final_fraction")
+    return plan.name == "warmup_stable_decay" and straight and not plan.warmup
+
+
+def _last(plan: Plan) -> str:
+    """Return how many steps the rate falls over."""
+    return f"round({plan.number('decay_fraction'):.6g} * total_steps)"
 
 
 def _torch_one_cycle(plan: Plan) -> str | None:
@@ -311,6 +325,11 @@ def _optax_native(plan: Plan) -> str | None:  # noqa: PLR0911  # one answer a sc
             return "constant_schedule(learning_rate)"
         case "linear":
             return f"linear_schedule(learning_rate, {_floor(final)}, {_fall(plan)})"
+        case "warmup_stable_decay" if _falls_along_a_line(plan):
+            fall = f"linear_schedule(learning_rate, 0.0, {_last(plan)})"
+            return (
+                f"join_schedules([optax.constant_schedule(learning_rate), optax.{fall}], [total_steps - {_last(plan)}])"
+            )
         case "polynomial":
             return f"polynomial_schedule(learning_rate, {_floor(final)}, {plan.number('power', 0.9):g}, {rest})"
         case "exponential" if final:

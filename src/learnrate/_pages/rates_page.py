@@ -33,7 +33,7 @@ _ABOUT = "Every training, with what its learning curve says. Press a learning ra
 
 def content(result: Recommendation | Sweep | RangeTest, at_work: AtWork | None) -> Content:
     """Return what the page of a result about learning rates is made of."""
-    trials = [] if isinstance(result, RangeTest) else sorted(result.trials, key=_by_rate)
+    trials = sorted(_trainings(result), key=_by_rate)
     drawn = [trial for trial in trials if trial.curve.metrics]
     charts, views = _charts(result, drawn)
     return Content(
@@ -45,7 +45,7 @@ def content(result: Recommendation | Sweep | RangeTest, at_work: AtWork | None) 
             drawn,
             result.metric,
             by="rate",
-            words=lambda trial: (rate(trial.learning_rate), f"Learning rate {rate(trial.learning_rate)}"),
+            words=lambda trial: (curve_drawings.name(trial), f"Learning rate {curve_drawings.name(trial)}"),
             order=curve_drawings.spread_order(len(drawn)),
         ),
         columns=_columns(result, trials),
@@ -53,6 +53,12 @@ def content(result: Recommendation | Sweep | RangeTest, at_work: AtWork | None) 
         about=_ABOUT,
         schedules=words.schedule_rows(result),
     )
+
+
+def _trainings(result: Recommendation | Sweep | RangeTest) -> list[Trial]:
+    if isinstance(result, RangeTest):
+        return []
+    return result.trainings if isinstance(result, Recommendation) else result.trials
 
 
 def _by_rate(trial: Trial) -> tuple[float, int]:

@@ -7,7 +7,15 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
-from learnrate._answer_words import break_words, confidence_words, cost_words, interval_words, way_words
+from learnrate._answer_words import (
+    break_words,
+    confidence_words,
+    cost_words,
+    decay_words,
+    fall_words,
+    interval_words,
+    way_words,
+)
 from learnrate._drawings import rate_drawings
 from learnrate._numbers import duration, percent, rate, short
 from learnrate._pages import code
@@ -116,8 +124,9 @@ def _lede(result: Recommendation | Sweep | RangeTest) -> str:
     if isinstance(result, RangeTest):
         return "Found by raising the learning rate step by step: a place to start from, not yet a trained model."
     reached = f"{result.metric} reached {short(result.value, 3)}"
-    when = "" if result.epochs is None else f" after {short(result.epochs)} of {epochs_words(result.horizon)}"
-    used = [words for words in (_with_schedule(result), f"for {epochs_words(result.horizon)}") if words]
+    run = result.total_epochs if isinstance(result, Recommendation) else result.horizon
+    when = "" if result.epochs is None else f" after {short(result.epochs)} of {epochs_words(run)}"
+    used = [words for words in (_with_schedule(result), f"for {epochs_words(run)}") if words]
     return capital(f"{', '.join(used)}. ") + f"Its {reached}{when}."
 
 
@@ -127,6 +136,8 @@ def _with_schedule(result: Recommendation | Sweep | Search) -> str:
         return ""
     if plan.steady:
         return "" if code.takes_one_rate(result) else "kept constant"
+    if isinstance(result, Recommendation) and result.decay is not None:
+        return f"constant, then {fall_words(result.decay)}"
     name = plan.name if plan.custom else _NAMES.get(plan.name, plan.name.replace("_", " "))
     warmed = f", warmed up over the first {percent(plan.warmup)} of the run" if plan.warmup else ""
     return f"as the peak of a {name} schedule{warmed}"
@@ -145,6 +156,8 @@ def _recommendation_facts(answer: Recommendation) -> list[tuple[str, str | list[
     costs = [f"{whose}{rate(one.learning_rate)}: {cost_words(one, answer.metric)}" for whose, one in others if one]
     if costs:
         facts.append(("Other rates", [*map(capital, costs), f"Percentages are of {way_words(answer)}."]))
+    if answer.decay is not None:
+        facts.append(("At the end", f"{capital(decay_words(answer))}."))
     if answer.breaks is not None:
         facts.append(("Training breaks", capital(break_words(answer.breaks))))
     told = [answer.verdict.message if answer.verdict is Verdict.FOUND else "", sure, _surer(answer)]
@@ -269,10 +282,11 @@ def range_test_section(test: RangeTest) -> dict[str, Any]:
 def schedule_section(result: Recommendation | Sweep | Search) -> dict[str, Any]:
     """Return heading, caption and alternative text of the schedule."""
     words = capital(_with_schedule(result))
+    epochs = result.total_epochs if isinstance(result, Recommendation) else result.horizon
     return {
         "id": "schedule",
         "title": "Schedule",
-        "caption": f"{words}, over {epochs_words(result.horizon)}.",
+        "caption": f"{words}, over {epochs_words(epochs)}.",
         "views": ["schedule"],
-        "alt": [f"The learning rate over {epochs_words(result.horizon)}: {words}."],
+        "alt": [f"The learning rate over {epochs_words(epochs)}: {words}."],
     }

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from learnrate._numbers import rate, short
 from learnrate._selection import claims
 from learnrate._selection.courses import Course, Courses
+from learnrate._selection.decay import falling
 from learnrate._selection.evidence import MOVED, NEAR
 from learnrate._selection.race import QUARTER
-from learnrate.results import Break, Cost, Recommendation, Trial, TrialState, Verdict
+from learnrate.results import Break, Cost, Decay, Recommendation, Trial, TrialState, Verdict
 from learnrate.schedules import describe
 
 if TYPE_CHECKING:
@@ -33,13 +35,15 @@ class Standing(NamedTuple):
 
 
 def conclude(
-    lab: Laboratory, race: Race, winner: Trial | None, settings: dict[str, Any], seconds: float
+    lab: Laboratory, race: Race, winner: Trial | None, decay: Decay | None, *, settings: dict[str, Any], seconds: float
 ) -> Recommendation:
-    """Say what the trials show."""
+    """Say what the trials show, and what it brought to take the winner's rate to zero."""
     gained = improved(lab, winner)
+    won = decay if decay is not None and decay.is_better else None
+    chosen = gained if won is None else won.trial
     standing = None if gained is None else standing_of(lab, gained)
-    best = None if gained is None else gained.curve.best(lab.metric, lab.mode)
-    weights = None if gained is None else lab.best_weights(gained)  # before the warnings are read: it may add one
+    best = None if chosen is None else chosen.curve.best(lab.metric, lab.mode)
+    weights = None if chosen is None else lab.best_weights(chosen)  # before the warnings are read: it may add one
     broke = race.broke_between()
     own: float | None = settings["start"] or getattr(lab.problem, "learning_rate", None)
     interval = None if standing is None else _interval(standing, race)
@@ -63,7 +67,8 @@ def conclude(
         slower=_costs(lab, standing, [] if gained is None else _slower(gained, own)),
         yours=next(iter(_costs(lab, standing, [own] if own else [])), None),
         trials=[trial if _is_left(lab, trial, gained) else lab.diagnosed(trial) for trial in lab.trials],
-        schedule=describe(lab.schedule),
+        schedule=describe(lab.schedule if won is None else falling(won.first_epoch, won.epochs)),
+        decay=None if decay is None else msgspec.structs.replace(decay, trial=lab.diagnosed(decay.trial)),
         seed=lab.seed,
         seconds=seconds,
         warnings=[*lab.warnings, *lab.data_check.reasons_for(verdict), *notes],

@@ -26,7 +26,7 @@ def budget_plan(lab: Lab) -> SpendingPlan:
     return SpendingPlan(f"at most {counted(runs, 'training run')} of {counted(lab.epochs, 'epoch')}", runs)
 
 
-def race_plan(lab: Lab, screen: int, probe: int | None, spare: float) -> SpendingPlan:
+def race_plan(lab: Lab, screen: int, probe: int | None, spare: float, *, falls: bool = False) -> SpendingPlan:
     """Return the plan of a race.
 
     Args:
@@ -34,6 +34,7 @@ def race_plan(lab: Lab, screen: int, probe: int | None, spare: float) -> Spendin
         screen: The step at which rates a decade apart are compared.
         probe: That at which those half a decade apart are, if the screen leaves enough; None where nothing is for them.
         spare: What may be spent beside a full training.
+        falls: Whether the winner's rate is also taken to zero.
     """
     runs = _budget(lab)
     left = spare - FEWEST * lab.training_cost(0, screen)
@@ -57,6 +58,7 @@ def race_plan(lab: Lab, screen: int, probe: int | None, spare: float) -> Spendin
         course += [f"two or three for up to {short(_epochs(lab, longest))}", "the best to the end"]
     evaluations = f"about {counted(math.ceil(runs * lab.epochs) + ENDS, 'evaluation')}"
     course += ["each from its beginning"] if lab.in_one_piece else []
+    course += ["and once more with its rate falling to zero over the last fifth"] if falls else []
     return plan._replace(evaluations=evaluations, course=", ".join(course), num_starts=BEGUN)
 
 

@@ -91,6 +91,10 @@ class Lab(Reports, Protocol):
         """Continue a trial up to a step."""
         ...
 
+    def keep(self, trial: Trial) -> None:
+        """Keep a trial's weights as they are now, whatever it goes on to."""
+        ...
+
     def ramp(self, learning_rates: Array) -> Array:
         """Train a step at each rate, in turn, until it breaks."""
         ...
@@ -105,12 +109,18 @@ class Race:
         high: The largest.
         start: The user's own rate: it takes part, and the others are counted from it.
         can_ramp: Whether the rate may change from step to step.
+        fork: The step from which the winner's rate will fall to zero, for which the budget must keep what it costs;
+            None where it will not.
     """
 
     evidence = Evidence
 
-    def __init__(self, lab: Lab, low: float, high: float, start: float, *, can_ramp: bool = True) -> None:
+    def __init__(
+        self, lab: Lab, low: float, high: float, start: float, *, can_ramp: bool = True, fork: int | None = None
+    ) -> None:
         self.lab = lab
+        self._fork = fork
+        self._kept_back = 0.0 if fork is None else self._cost_of_fall(fork)
         self.low, self.high = math.log10(low), math.log10(high)
         self.can_ramp = can_ramp
         self.is_unused = False
@@ -176,7 +186,7 @@ class Race:
         step = self.first_step()
         if self.lab.in_one_piece and step == self.lab.total_steps:
             return whole_plan(self.lab)
-        return race_plan(self.lab, step, self._probe_step(), self._spare(step))
+        return race_plan(self.lab, step, self._probe_step(), self._spare(step), falls=self._fork is not None)
 
     def _screened(self) -> dict[int, float]:
         """The losses of rates a decade apart, outward from the start; none where the budget is too small to compare."""
@@ -349,7 +359,14 @@ class Race:
 
     def _left(self) -> float:
         """What may still be spent; the budget may be passed by half an epoch."""
-        return math.inf if self.lab.budget is None else self.lab.budget + 0.5 / self.lab.epochs - self.lab.spent
+        kept = math.inf if self.lab.budget is None else self.lab.budget - self._kept_back
+        return kept + 0.5 / self.lab.epochs - self.lab.spent
+
+    def _cost_of_fall(self, fork: int) -> float:
+        """What it costs to go from the fork to the end once more, and to stop there on the way."""
+        last = self.lab.total_steps
+        stop = self.lab.training_cost(0, fork) + self.lab.training_cost(fork, last) - self.lab.training_cost(0, last)
+        return self.lab.training_cost(fork, last) + stop
 
     def _spare(self, step: int) -> float:
         """What may be spent on trainings up to a step beside a full one, which they are where that is the last."""
@@ -403,7 +420,9 @@ class Race:
         self._trials |= {place: trained[one] for one, place in new.items()}
 
     def _train(self, place: int, step: int, stage: str) -> Trial:
-        """Train a rate up to a step, from where it was left."""
+        """Train a rate up to a step, from where it was left; what the rate may fall to zero from is kept on the way."""
+        if self._fork is not None and self._made(place) < self._fork < step:
+            self.lab.keep(self._train(place, self._fork, stage))
         known = self._trials.get(place)
         if known is None:
             self._trials[place] = self.lab.start(self._rate(place), step, stage=stage)

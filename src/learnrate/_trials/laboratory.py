@@ -300,6 +300,41 @@ class Laboratory(Bench):
             msgspec.structs.replace(segment, trial=trial.number, first_step=made, stopping=before), trial
         )
 
+    def keep(self, trial: Trial) -> None:
+        """Keep a trial's weights as they are now, whatever it goes on to: it may be gone on from there once more."""
+        self.shelf.pin(trial.number, self.steps_of(trial))
+
+    def branch(self, trunk: Trial, first_step: int, last_step: int, schedule: ScheduleMaker, *, stage: str) -> Trial:
+        """Train what goes on from a step of a trial, whose weights are kept, on another schedule of `last_step` steps.
+
+        It is a trial of its own, which `trials` does not hold: up to `first_step` the schedule is that of the trunk.
+        """
+        number = len(self.trials)
+        self.shelf.put(number, first_step, lambda: self.shelf.get(trunk.number, first_step))
+        segment = Segment(
+            trial=number,
+            learning_rate=trunk.learning_rate,
+            first_step=first_step,
+            last_step=last_step,
+            total_steps=last_step,
+            seed=self.seed,
+            stage=stage,
+        )
+        rows = trunk.curve.epochs <= first_step / self.problem.steps_per_epoch + 1e-9
+        curve = LearningCurve(
+            epochs=trunk.curve.epochs[rows], metrics={name: it[rows] for name, it in trunk.curve.metrics.items()}
+        )
+        before = msgspec.structs.replace(
+            trunk, number=number, curve=curve, epochs=first_step / self.problem.steps_per_epoch, seconds=0.0
+        )
+        own, self.schedule = self.schedule, schedule
+        try:
+            trial = self._trained(segment, before)
+        finally:
+            self.schedule = own
+        self._take(trial, last_step)
+        return trial
+
     def segment_of(self, learning_rate: float, last_step: int, stage: str) -> Segment:
         """Return the segment that the next trial begins with."""
         if self.in_one_piece:
@@ -408,11 +443,15 @@ class Laboratory(Bench):
             self.data_check.broke_at_once()
 
     def _train(self, segment: Segment, before: Trial | None = None) -> Trial:
+        trial = self._trained(segment, before)
+        self.trials[segment.trial : segment.trial + 1] = [trial]
+        self._take(trial, segment.total_steps)
+        return trial
+
+    def _trained(self, segment: Segment, before: Trial | None) -> Trial:
         known = None if self.study is None else self.study.recall(segment.key)
         trial = self._run(segment, before) if known is None else known
         self.spent += self._cost_since(before, trial)
-        self.trials[segment.trial : segment.trial + 1] = [trial]
-        self._take(trial, segment.total_steps)
         return trial
 
     def _take(self, trial: Trial, total_steps: int) -> None:

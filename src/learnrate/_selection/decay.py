@@ -1,0 +1,107 @@
+"""The schedule that `select` chooses: a constant rate, taken to zero at the end if that was seen to be better."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Protocol
+
+from learnrate._numbers import short
+from learnrate.results import Decay, Trial, TrialState
+from learnrate.schedules import ScheduleMaker, warmup_stable_decay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from learnrate.curves import Mode
+    from learnrate.training import Trainable
+
+FIFTH = 0.2
+"""Of the horizon, over which the rate falls to zero; as long as Hägele et al. 2024 (arXiv 2405.18392) found enough."""
+LEAST_BUDGET = 1.3
+"""Below, a fall would take what comparing rates needs."""
+SLACK = 1e-9
+
+
+class Lab(Protocol):
+    """What is asked of a laboratory."""
+
+    metric: str
+    mode: Mode
+    total_steps: int
+    epochs: int
+    budget: float | None
+    spent: float
+
+    def training_cost(self, first_step: int, last_step: int) -> float:
+        """Return the cost of training from one step to another, in full runs."""
+        ...
+
+    def branch(self, trunk: Trial, first_step: int, last_step: int, schedule: ScheduleMaker, *, stage: str) -> Trial:
+        """Train what goes on from a step of a trial on another schedule."""
+        ...
+
+    def announce(self, stage: str) -> None:
+        """Tell that a stage begins."""
+        ...
+
+    def take_warnings(self, told: Iterable[str]) -> None:
+        """Take warnings."""
+        ...
+
+
+def falling(first: float, last: float) -> ScheduleMaker:
+    """Return what makes the schedule that is constant until `first` and at zero after `last`, in steps or epochs."""
+    fraction = (last - first) / last
+    return functools.partial(warmup_stable_decay, decay_fraction=fraction, shape="linear", warmup_fraction=0.0)
+
+
+def first_step(total_steps: int, epochs: int) -> int:
+    """Return the step from which the rate falls to zero over the last fifth: a whole epoch's end where it can be."""
+    per_epoch = total_steps // epochs
+    length = max(round(FIFTH * total_steps), 1)
+    return total_steps - (round(length / per_epoch) * per_epoch if length >= per_epoch else length)
+
+
+def fall_after(best: float, total_steps: int, epochs: int) -> tuple[int, int]:
+    """Return the steps between which the rate falls: from the best epoch, as long as a last fifth, in whole epochs."""
+    per_epoch = total_steps // epochs
+    latest = first_step(total_steps, epochs)
+    begin = min(latest, round(best * per_epoch))
+    end = (begin + total_steps - latest) // per_epoch * per_epoch
+    return begin, end if end > begin else (begin // per_epoch + 1) * per_epoch
+
+
+def why_constant(problem: Trainable, budget: float, total_steps: int) -> str | None:
+    """Say why the rate will not be taken to zero; None where it will."""
+    unknown = "what it would bring to take the rate to zero at the end is not measured"
+    if hasattr(problem, "let_go"):
+        return f"{unknown}: this training cannot go on from its middle on another schedule"
+    if budget < LEAST_BUDGET:
+        return f"{unknown} below a budget of {LEAST_BUDGET}"
+    return f"{unknown}: the training has one step" if total_steps == 1 else None
+
+
+def decayed(lab: Lab, trunk: Trial) -> Decay | None:
+    """Take the rate of a constant training to zero, from its best epoch; None where the budget is spent."""
+    best = trunk.curve.best(lab.metric, lab.mode)
+    if best is None:
+        return None
+    per_epoch = lab.total_steps // lab.epochs
+    first, last = fall_after(best.epoch, lab.total_steps, lab.epochs)
+    left = math.inf if lab.budget is None else lab.budget + 0.5 / lab.epochs - lab.spent
+    if lab.training_cost(first, last) > left + SLACK:
+        lab.take_warnings(["the budget left nothing to see what it brings to take the rate to zero at the end"])
+        return None
+    lab.announce(f"taking the rate to zero from epoch {short(first / per_epoch)} on")
+    trial = lab.branch(trunk, first, last, falling(first, last), stage="decay")
+    sign = 1 if lab.mode == "min" else -1
+    has_ended = trial.state is TrialState.COMPLETE and trial.value is not None
+    return Decay(
+        trial=trial,
+        first_epoch=first / per_epoch,
+        epochs=last // per_epoch,
+        constant=best.value,
+        constant_epochs=best.epoch,
+        is_better=has_ended and sign * (trial.value or 0.0) < sign * best.value,
+    )
