@@ -98,7 +98,7 @@ def case_of(lab: ReplayLab, true: Truth) -> Case | None:
 def _rivals(courses: Courses, winner: Course, true: Truth, regret: float) -> Iterator[Rival]:
     for other in courses.all:
         behind = None if other is winner else claims.margin(courses, winner, other)
-        if behind is not None and other.length < winner.length == courses.total_steps:
+        if behind is not None and other.length < winner.length == courses.end:
             yield Rival(
                 cell=claims.cell(courses, winner, other, behind),
                 cost=true.regret_near(10**other.x) - regret,

@@ -59,9 +59,10 @@ def decay_words(answer: Recommendation) -> str:
     decay = answer.decay
     if decay is None:
         return ""
-    constant = f"{short(decay.constant, 3)} after {short(decay.constant_epochs)}"
     if decay.is_better:
-        return f"kept constant it reached {constant}{_share_won(answer, decay)}"
+        before = "kept constant it" if decay.constant_length > decay.first_epoch else "before the fall it had"
+        constant = f"{short(decay.constant, 3)} after {short(decay.constant_epochs)}"
+        return f"{before} reached {constant}{_share_won(answer, decay)}"
     values = decay.trial.curve.values(answer.metric)[decay.trial.curve.epochs > decay.first_epoch]
     reached = [value for value in values.tolist() if math.isfinite(value)]
     if not reached:

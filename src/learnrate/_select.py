@@ -65,11 +65,10 @@ def select(
             that returns them at the end (see `learnrate.FunctionTrainable`).
         epochs: How many epochs the training is meant to have.
         schedule: Makes the schedule from a peak and a number of steps, as `learnrate.schedules.cosine` does. None, the
-            default, leaves it to the trainings: the race is run at constant rates, and the winner goes on from four
-            fifths of the horizon, or from its best epoch where that is earlier, both as it was and with its rate
-            falling to zero along a line. The better one is recommended, and `answer.decay` says what the fall brought.
-            It costs a fifth of a run, which the budget keeps back; below a budget of 1.3 the rate stays constant, and
-            so it does for functions and commands.
+            default, leaves it to the trainings: the race is run at constant rates over four fifths of the horizon, and
+            the winner goes on from there, or from its best epoch where that is earlier, with its rate falling to zero
+            along a line; where the budget allows, it goes on without the fall too. The better one is recommended, and
+            `answer.decay` says what the fall brought. Functions and commands stay at their constant rate.
         schedules: Several makers to choose from: the peak is selected for each at the same budget, and the answer is
             that of the best, with what each reached in `answer.schedules`. It costs the budget times their number.
         budget: What may be spent, in full training runs, the winner's own included: at least 1. 2 is where the answer
@@ -154,19 +153,20 @@ def select(
     ):
         can_ramp = not getattr(problem, "constant_rate_only", False)
         lab.estimates_untrained = not can_ramp  # a function's model cannot be evaluated before it trains
-        fork = None
+        end = None
         if schedule is None:
-            why = why_constant(problem, float(budget), lab.total_steps)
-            fork = first_step(lab.total_steps, epochs) if why is None else None
+            why = why_constant(problem, lab.total_steps)
+            end = first_step(lab.total_steps, epochs) if why is None else None
             lab.take_warnings([why] if why else [])
         begin = start or getattr(problem, "learning_rate", None) or 1e-3
-        race = Race(lab, low, high, begin, can_ramp=can_ramp, fork=fork)
+        race = Race(lab, low, high, begin, can_ramp=can_ramp, end=end)
         if hasattr(problem, "comes_whole") and getattr(problem, "whole", None) is None:
             lab.announce_plan(budget_plan(lab))  # to know more, one must begin
         lab.find_pieces(race.start, race.first_step)
         winner = race.run()
         trunk = improved(lab, winner)
-        decay = None if fork is None or trunk is None else decayed(lab, trunk)
+        decay = None if end is None or trunk is None else decayed(lab, trunk)
+        winner = None if winner is None else lab.trials[winner.number]  # it may have gone on meanwhile
         answer = conclude(lab, race, winner, decay, settings=settings, seconds=time.perf_counter() - started)
         if record is not None:
             record.set_result(answer.to_json())

@@ -354,7 +354,8 @@ class Decay(msgspec.Struct, frozen=True, kw_only=True):
 
     `trial` went on from the constant training's epoch `first_epoch` along a line to zero, which it reaches after
     `epochs`; its curve begins with the constant one's. `constant` is what the constant training reached at its best,
-    after `constant_epochs`. Where the fall `is_better`, it is what is recommended.
+    after `constant_epochs`, of the `constant_length` that it went on for. Where the fall `is_better`, it is what is
+    recommended.
     """
 
     trial: Trial
@@ -362,6 +363,7 @@ class Decay(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int
     constant: float
     constant_epochs: float
+    constant_length: float
     is_better: bool
 
 
@@ -439,6 +441,11 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
     def trainings(self) -> list[Trial]:
         """The trials, and that whose learning rate fell to zero."""
         return self.trials if self.decay is None else [*self.trials, self.decay.trial]
+
+    @property
+    def raced_epochs(self) -> float:
+        """The epochs that a trial in full was trained for: the horizon, or fewer where the winner's rate fell then."""
+        return self.horizon if self.decay is None else max(trial.epochs for trial in self.trials)
 
     @property
     def total_epochs(self) -> int:

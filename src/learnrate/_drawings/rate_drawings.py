@@ -158,7 +158,7 @@ def _rung(answer: Recommendation, length: float) -> Iterator[dict[str, Any]]:
         broke = trial.state not in CALM and _broke_by(answer, trial, length)
         if not broke and not math.isfinite(value):
             continue
-        left = trial.epochs <= length * 1.01 < answer.horizon
+        left = trial.epochs <= length * 1.01 < answer.raced_epochs
         yield {
             "trial": trial.number,
             "rate": trial.learning_rate,
@@ -173,7 +173,7 @@ def _rung(answer: Recommendation, length: float) -> Iterator[dict[str, Any]]:
             else "left"
             if left
             else "went on"
-            if length < answer.horizon
+            if length < answer.raced_epochs
             else "ended",
         }
 

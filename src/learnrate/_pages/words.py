@@ -178,8 +178,9 @@ def _trainings(result: Recommendation | Sweep) -> str:
     count = len(result.trials)
     if not count:
         return "No training was run."
-    kinds = Counter(_course(trial, result.horizon) for trial in result.trials)
-    order = [f"over all {epochs_words(result.horizon)}", _SHORTER, *(state.value for state in TrialState)]
+    full = result.raced_epochs if isinstance(result, Recommendation) else result.horizon
+    kinds = Counter(_course(trial, full) for trial in result.trials)
+    order = [f"over all {epochs_words(full)}", _SHORTER, *(state.value for state in TrialState)]
     told = ", ".join(f"{kinds[kind]} {kind}" for kind in order if kinds[kind])
     return f"{trainings(count)}: {told}."
 
@@ -188,7 +189,7 @@ def trainings(count: int) -> str:
     return "1 training" if count == 1 else f"{count} trainings"
 
 
-def _course(trial: Trial, horizon: int) -> str:
+def _course(trial: Trial, horizon: float) -> str:
     """Say how far a trial went, where nothing but its end has to be told of it, or else what became of it."""
     if trial.state is not TrialState.COMPLETE:
         return trial.state.value

@@ -95,7 +95,7 @@ def cost(courses: Courses, winner: Course, learning_rate: float, value: float, s
         sign: 1 where a smaller metric is better, else -1.
     """
     way = courses.way(best := sign * value)
-    if courses.untrained is None or winner.length < courses.total_steps or way <= 0:
+    if courses.untrained is None or winner.length < courses.end or way <= 0:
         return None
     own = courses.of(learning_rate)
     if own is None:

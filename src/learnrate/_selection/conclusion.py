@@ -41,7 +41,7 @@ def conclude(
     gained = improved(lab, winner)
     won = decay if decay is not None and decay.is_better else None
     chosen = gained if won is None else won.trial
-    standing = None if gained is None else standing_of(lab, gained)
+    standing = None if gained is None else standing_of(lab, gained, race.end)
     best = None if chosen is None else chosen.curve.best(lab.metric, lab.mode)
     weights = None if chosen is None else lab.best_weights(chosen)  # before the warnings are read: it may add one
     broke = race.broke_between()
@@ -79,9 +79,9 @@ def conclude(
     )
 
 
-def standing_of(lab: Laboratory, winner: Trial) -> Standing:
-    """Place a trial among the others."""
-    courses = Courses(lab)
+def standing_of(lab: Laboratory, winner: Trial, end: int | None = None) -> Standing:
+    """Place a trial among the others, of which those in full went to the end."""
+    courses = Courses(lab, end)
     course = courses.of(winner.learning_rate)
     assert course is not None  # noqa: S101  # it is one of the laboratory's trials
     return Standing(winner, course, courses, *courses.bounds(course))
@@ -191,7 +191,7 @@ def _left_open(lab: Laboratory, standing: Standing) -> list[str]:
         f"raise the budget to be sure"
     ]
     return [
-        *_cut_short(lab, standing.winner),
+        *_cut_short(lab, standing),
         *(found if sides else []),
         *(
             f"undecided between {chosen} and {rate(10**other.x)}, which was ahead after "
@@ -201,8 +201,9 @@ def _left_open(lab: Laboratory, standing: Standing) -> list[str]:
     ]
 
 
-def _cut_short(lab: Laboratory, winner: Trial) -> list[str]:
-    if winner.epochs > lab.epochs - 1e-9:
+def _cut_short(lab: Laboratory, standing: Standing) -> list[str]:
+    winner = standing.winner
+    if lab.steps_of(winner) >= standing.courses.end:
         return []
     trained = f"{short(winner.epochs)} of {lab.epochs} epochs"
     if any(trial.epochs > winner.epochs for trial in lab.trials):

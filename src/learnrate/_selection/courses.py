@@ -72,13 +72,14 @@ class Courses:
 
     Args:
         lab: Whose trials they are.
+        end: The step that a training in full goes to; None for the horizon.
     """
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, end: int | None = None) -> None:
         self._sign = 1 if lab.mode == "min" else -1
         untrained = lab.untrained_value
         self.untrained = None if untrained is None else self._sign * untrained
-        self.total_steps = lab.total_steps
+        self.end = end or lab.total_steps
         summed = np.cumsum(lab.relative_rates(lab.total_steps))
         self._spent: Array = summed / summed[-1]
         per_epoch = lab.total_steps / lab.epochs

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 FIFTH = 0.2
 """Of the horizon, over which the rate falls to zero; as long as Hägele et al. 2024 (arXiv 2405.18392) found enough."""
-LEAST_BUDGET = 1.3
-"""Below, a fall would take what comparing rates needs."""
+UNKNOWN = "what it would bring to take the rate to zero at the end is not measured"
 SLACK = 1e-9
 
 
@@ -39,6 +38,14 @@ class Lab(Protocol):
 
     def branch(self, trunk: Trial, first_step: int, last_step: int, schedule: ScheduleMaker, *, stage: str) -> Trial:
         """Train what goes on from a step of a trial on another schedule."""
+        ...
+
+    def resume(self, trial: Trial, last_step: int, *, stage: str) -> Trial:
+        """Continue a trial up to a step."""
+        ...
+
+    def steps_of(self, trial: Trial) -> int:
+        """Return how many steps a trial has made."""
         ...
 
     def announce(self, stage: str) -> None:
@@ -72,29 +79,33 @@ def fall_after(best: float, total_steps: int, epochs: int) -> tuple[int, int]:
     return begin, end if end > begin else (begin // per_epoch + 1) * per_epoch
 
 
-def why_constant(problem: Trainable, budget: float, total_steps: int) -> str | None:
+def why_constant(problem: Trainable, total_steps: int) -> str | None:
     """Say why the rate will not be taken to zero; None where it will."""
-    unknown = "what it would bring to take the rate to zero at the end is not measured"
     if hasattr(problem, "let_go"):
-        return f"{unknown}: this training cannot go on from its middle on another schedule"
-    if budget < LEAST_BUDGET:
-        return f"{unknown} below a budget of {LEAST_BUDGET}"
-    return f"{unknown}: the training has one step" if total_steps == 1 else None
+        return f"{UNKNOWN}: this training cannot go on from its middle on another schedule"
+    return f"{UNKNOWN}: the training has one step" if total_steps == 1 else None
 
 
 def decayed(lab: Lab, trunk: Trial) -> Decay | None:
-    """Take the rate of a constant training to zero, from its best epoch; None where the budget is spent."""
-    best = trunk.curve.best(lab.metric, lab.mode)
-    if best is None:
+    """Take the rate of a constant training to zero from its best epoch; None where the budget is spent.
+
+    Where it allows, the constant training goes on to its end as well.
+    """
+    before = trunk.curve.best(lab.metric, lab.mode)
+    if before is None:
+        return None
+    first, last = fall_after(before.epoch, lab.total_steps, lab.epochs)
+    if not _affords(lab, first, last):
+        lab.take_warnings([f"{UNKNOWN}: the budget is spent"])
         return None
     per_epoch = lab.total_steps // lab.epochs
-    first, last = fall_after(best.epoch, lab.total_steps, lab.epochs)
-    left = math.inf if lab.budget is None else lab.budget + 0.5 / lab.epochs - lab.spent
-    if lab.training_cost(first, last) > left + SLACK:
-        lab.take_warnings(["the budget left nothing to see what it brings to take the rate to zero at the end"])
-        return None
     lab.announce(f"taking the rate to zero from epoch {short(first / per_epoch)} on")
     trial = lab.branch(trunk, first, last, falling(first, last), stage="decay")
+    made = lab.steps_of(trunk)
+    if made < lab.total_steps and _affords(lab, made, lab.total_steps):
+        lab.announce("going on without the fall, to see what it brings")
+        trunk = lab.resume(trunk, lab.total_steps, stage="confirm")
+    best = trunk.curve.best(lab.metric, lab.mode) or before
     sign = 1 if lab.mode == "min" else -1
     has_ended = trial.state is TrialState.COMPLETE and trial.value is not None
     return Decay(
@@ -103,5 +114,12 @@ def decayed(lab: Lab, trunk: Trial) -> Decay | None:
         epochs=last // per_epoch,
         constant=best.value,
         constant_epochs=best.epoch,
+        constant_length=trunk.epochs,
         is_better=has_ended and sign * (trial.value or 0.0) < sign * best.value,
     )
+
+
+def _affords(lab: Lab, first_step: int, last_step: int) -> bool:
+    """Whether the budget allows so much more; it may be passed by half an epoch."""
+    left = math.inf if lab.budget is None else lab.budget + 0.5 / lab.epochs - lab.spent
+    return lab.training_cost(first_step, last_step) <= left + SLACK

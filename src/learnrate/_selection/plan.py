@@ -34,7 +34,7 @@ def race_plan(lab: Lab, screen: int, probe: int | None, spare: float, *, falls: 
         screen: The step at which rates a decade apart are compared.
         probe: That at which those half a decade apart are, if the screen leaves enough; None where nothing is for them.
         spare: What may be spent beside a full training.
-        falls: Whether the winner's rate is also taken to zero.
+        falls: Whether the winner's rate is taken to zero.
     """
     runs = _budget(lab)
     left = spare - FEWEST * lab.training_cost(0, screen)
@@ -58,7 +58,7 @@ def race_plan(lab: Lab, screen: int, probe: int | None, spare: float, *, falls: 
         course += [f"two or three for up to {short(_epochs(lab, longest))}", "the best to the end"]
     evaluations = f"about {counted(math.ceil(runs * lab.epochs) + ENDS, 'evaluation')}"
     course += ["each from its beginning"] if lab.in_one_piece else []
-    course += ["and once more with its rate falling to zero over the last fifth"] if falls else []
+    course += ["its rate falling to zero over the last fifth"] if falls else []
     return plan._replace(evaluations=evaluations, course=", ".join(course), num_starts=BEGUN)
 
 

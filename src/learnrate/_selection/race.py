@@ -91,10 +91,6 @@ class Lab(Reports, Protocol):
         """Continue a trial up to a step."""
         ...
 
-    def keep(self, trial: Trial) -> None:
-        """Keep a trial's weights as they are now, whatever it goes on to."""
-        ...
-
     def ramp(self, learning_rates: Array) -> Array:
         """Train a step at each rate, in turn, until it breaks."""
         ...
@@ -109,18 +105,18 @@ class Race:
         high: The largest.
         start: The user's own rate: it takes part, and the others are counted from it.
         can_ramp: Whether the rate may change from step to step.
-        fork: The step from which the winner's rate will fall to zero, for which the budget must keep what it costs;
-            None where it will not.
+        end: The step that trainings go to; the winner goes on from there to the full length when the race is over, and
+            the budget keeps what that costs. None for the full length.
     """
 
     evidence = Evidence
 
     def __init__(
-        self, lab: Lab, low: float, high: float, start: float, *, can_ramp: bool = True, fork: int | None = None
+        self, lab: Lab, low: float, high: float, start: float, *, can_ramp: bool = True, end: int | None = None
     ) -> None:
         self.lab = lab
-        self._fork = fork
-        self._kept_back = 0.0 if fork is None else self._cost_of_fall(fork)
+        self.end = end or lab.total_steps
+        self._kept_back = lab.training_cost(self.end, lab.total_steps)
         self.low, self.high = math.log10(low), math.log10(high)
         self.can_ramp = can_ramp
         self.is_unused = False
@@ -175,7 +171,7 @@ class Race:
     def first_step(self) -> int:
         """How far the start is trained first: to its end where the budget is too small to compare."""
         step = self._step(SCREEN)
-        return step if self._has_two(step) else self.lab.total_steps
+        return step if self._has_two(step) else self.end
 
     def _has_two(self, step: int) -> bool:
         """Whether two trainings up to a step are inside the budget beside a full one."""
@@ -184,14 +180,14 @@ class Race:
     def plan(self) -> SpendingPlan:
         """What the race will spend."""
         step = self.first_step()
-        if self.lab.in_one_piece and step == self.lab.total_steps:
+        if self.lab.in_one_piece and step == self.end:
             return whole_plan(self.lab)
-        return race_plan(self.lab, step, self._probe_step(), self._spare(step), falls=self._fork is not None)
+        return race_plan(self.lab, step, self._probe_step(), self._spare(step), falls=self.end < self.lab.total_steps)
 
     def _screened(self) -> dict[int, float]:
         """The losses of rates a decade apart, outward from the start; none where the budget is too small to compare."""
         step = self.first_step()
-        if step == self.lab.total_steps and not self._has_two(step):
+        if step == self.end and not self._has_two(step):
             return {}
         self.lab.announce("screening learning rates a decade apart")
         return self._bracketed(0, DECADE, step, "screen", near=NEAR)
@@ -247,7 +243,7 @@ class Race:
         if self._affordable_length(finalists) < THREE * self.lab.total_steps:
             finalists = finalists[:2]
         step = self._affordable_length(finalists)
-        is_late = step == self.lab.total_steps or step > max(map(self._made, self._trials), default=0)
+        is_late = step == self.end or step > max(map(self._made, self._trials), default=0)
         if len(finalists) < 2 or not is_late:
             return [first]
         self.lab.announce("comparing the most promising")
@@ -266,14 +262,13 @@ class Race:
     def _finished(self, ranked: Sequence[int]) -> Trial | None:
         """The trial that has reached most, of full length if the budget allows; None where training breaks."""
         self.lab.announce("confirming at full length")
-        total = self.lab.total_steps
-        is_done = any(self._made(place) == total for place in self._trials)
-        if not (is_done and not self._may_train(ranked[0], total, None)) and not self._one_holds(ranked):
+        is_done = any(self._made(place) == self.end for place in self._trials)
+        if not (is_done and not self._may_train(ranked[0], self.end, None)) and not self._one_holds(ranked):
             return None
         while (place := self._evidence.furthest()) is not None:
-            if self._made(place) == total or not self._may_train(place, total, None):
+            if self._made(place) == self.end or not self._may_train(place, self.end, None):
                 return self._trials[place]
-            self._train(place, total, "confirm")
+            self._train(place, self.end, "confirm")
         return None
 
     def _one_holds(self, ranked: Sequence[int]) -> bool:
@@ -309,12 +304,12 @@ class Race:
 
     def _has_steps(self, count: int) -> bool:
         """Whether the budget allows so many steps beside a full training."""
-        return self._left() * self.lab.total_steps >= self.lab.total_steps + count
+        return self._left() >= self.lab.training_cost(0, self.end) + count / self.lab.total_steps
 
     def _bracketed(self, first: int, apart: float, step: int, stage: str, *, near: float = 0.0) -> dict[int, float]:
         """Losses at a step of rates so far apart, outward until the best has worse ones on both sides."""
         stride = round(apart / QUARTER)
-        begun = [first, first + stride, first - stride] if step < self.lab.total_steps else [first]
+        begun = [first, first + stride, first - stride] if step < self.end else [first]
         self._start_together(begun, step, stage)
         rung: list[int] = []
 
@@ -362,19 +357,13 @@ class Race:
         kept = math.inf if self.lab.budget is None else self.lab.budget - self._kept_back
         return kept + 0.5 / self.lab.epochs - self.lab.spent
 
-    def _cost_of_fall(self, fork: int) -> float:
-        """What it costs to go from the fork to the end once more, and to stop there on the way."""
-        last = self.lab.total_steps
-        stop = self.lab.training_cost(0, fork) + self.lab.training_cost(fork, last) - self.lab.training_cost(0, last)
-        return self.lab.training_cost(fork, last) + stop
-
     def _spare(self, step: int) -> float:
         """What may be spent on trainings up to a step beside a full one, which they are where that is the last."""
         return self._left() - self._reserve(0, step)
 
     def _reserve(self, made: int, step: int) -> float:
         """What a full training still costs beside one up to a step, from where its own stands."""
-        return 0.0 if step == self.lab.total_steps else self.lab.training_cost(made, self.lab.total_steps)
+        return 0.0 if step == self.end else self.lab.training_cost(made, self.end)
 
     def _may_train(self, place: int, step: int, leader: int | None) -> bool:
         """Whether a place may go on to a step, and the leader from where it is, or a new one, to the end."""
@@ -384,22 +373,21 @@ class Race:
 
     def _affordable_length(self, places: Sequence[int]) -> int:
         """The last step that all of these can be trained to, and the one that is furthest from there to the end."""
-        total = self.lab.total_steps
 
         def cost(step: int) -> float:
             return sum(self.lab.training_cost(self._made(place), step) for place in places) + self.lab.training_cost(
-                step, total
+                step, self.end
             )
 
-        steps = (self.lab.steps(part / 32) for part in range(32, 0, -1))
+        steps = (min(self.lab.steps(part / 32), self.end) for part in range(32, 0, -1))
         return next((step for step in steps if cost(step) <= self._left() + SLACK), 0)
 
     def _within_budget(self, place: int) -> int:
         """The last step that the budget allows a place to be trained to: all of them where it can be."""
-        made, total = self._made(place), self.lab.total_steps
-        later = range(made + 1, total + 1)
+        made = self._made(place)
+        later = range(made + 1, self.end + 1)
         affordable = bisect_right(later, self._left() + SLACK, key=lambda step: self.lab.training_cost(made, step))
-        return later[max(affordable - 1, 0)] if later else total
+        return later[max(affordable - 1, 0)] if later else self.end
 
     # Trainings
 
@@ -420,9 +408,7 @@ class Race:
         self._trials |= {place: trained[one] for one, place in new.items()}
 
     def _train(self, place: int, step: int, stage: str) -> Trial:
-        """Train a rate up to a step, from where it was left; what the rate may fall to zero from is kept on the way."""
-        if self._fork is not None and self._made(place) < self._fork < step:
-            self.lab.keep(self._train(place, self._fork, stage))
+        """Train a rate up to a step, from where it was left."""
         known = self._trials.get(place)
         if known is None:
             self._trials[place] = self.lab.start(self._rate(place), step, stage=stage)

@@ -300,14 +300,11 @@ class Laboratory(Bench):
             msgspec.structs.replace(segment, trial=trial.number, first_step=made, stopping=before), trial
         )
 
-    def keep(self, trial: Trial) -> None:
-        """Keep a trial's weights as they are now, whatever it goes on to: it may be gone on from there once more."""
-        self.shelf.pin(trial.number, self.steps_of(trial))
-
     def branch(self, trunk: Trial, first_step: int, last_step: int, schedule: ScheduleMaker, *, stage: str) -> Trial:
-        """Train what goes on from a step of a trial, whose weights are kept, on another schedule of `last_step` steps.
+        """Train what goes on from a step of a trial on another schedule, of `last_step` steps.
 
-        It is a trial of its own, which `trials` does not hold: up to `first_step` the schedule is that of the trunk.
+        The step is the trial's last or that of its best epoch, whose weights are on the shelf, and until then its
+        schedule is the same. What goes on is a trial of its own, which `trials` does not hold.
         """
         number = len(self.trials)
         self.shelf.put(number, first_step, lambda: self.shelf.get(trunk.number, first_step))

@@ -40,7 +40,6 @@ class Shelf:
         self._exit = ExitStack()
         self._folder: Path | None = None
         self._steps: dict[int, set[int]] = {}  # by trial, those that a killed process has left among them
-        self._pinned: set[Place] = set()
         for name in () if study is None else study.checkpoints():
             found = re.fullmatch(rf"trial-(\d+){self._between}step-(\d+)", name)
             if found is not None:
@@ -56,10 +55,6 @@ class Shelf:
             del self._memory[oldest]
         self._memory[trial, step] = snapshot()
         self._steps.setdefault(trial, set()).add(step)
-
-    def pin(self, trial: int, step: int) -> None:
-        """Keep a place, whatever its trial goes on to, until all places but one are forgotten."""
-        self._pinned.add((trial, step))
 
     def get(self, trial: int, step: int) -> Snapshot:
         """Return the snapshot of a place, from memory or from its file."""
@@ -90,7 +85,7 @@ class Shelf:
 
     def forget(self, trial: int, step: int) -> None:
         """Forget a place, unless it is in a file, which may be what a killed training goes on from."""
-        if (trial, step) not in self._files and (trial, step) not in self._pinned:
+        if (trial, step) not in self._files:
             self._memory.pop((trial, step), None)
 
     def drop(self, trial: int, step: int) -> None:
@@ -111,8 +106,8 @@ class Shelf:
                 self._write(place)
 
     def settle(self, trial: int, steps: set[int | None]) -> None:
-        """Keep a trial's snapshots of these steps alone, and the pinned, safely written where there is a study."""
-        for step in self._steps.get(trial, set()) - steps - {step for one, step in self._pinned if one == trial}:
+        """Keep a trial's snapshots of these steps alone, safely written where there is a study."""
+        for step in self._steps.get(trial, set()) - steps:
             self.drop(trial, step)
         if not self._steps.get(trial):
             self._steps.pop(trial, None)
@@ -121,14 +116,12 @@ class Shelf:
 
     def keep_only(self, kept: Place) -> None:
         """Forget all places but one."""
-        self._pinned.clear()
         for trial in list(self._steps):
             self.settle(trial, {kept[1]} if trial == kept[0] else set())
 
     def close(self) -> None:
         """Forget all that is not in the study."""
         self._memory.clear()
-        self._pinned.clear()
         self._files.clear()
         self._steps.clear()
         self._exit.close()
