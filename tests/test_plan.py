@@ -197,7 +197,7 @@ def test_the_shape_of_a_race_is_told_in_a_line():
     assert counts.plans[0] == (
         "at most 2 training runs of 20 epochs (8,000 steps, about 50 evaluations): "
         "rates a decade apart for 0.62 epochs each, half a decade apart for up to 3.8, two or three for up to 16, "
-        "the best to the end"
+        "the best to the end, its rate falling to zero over the last fifth"
     )
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from learnrate import schedules
 from learnrate._select import select
 from learnrate._selection.bound import bound_minimum
+from learnrate._selection.decay import first_step
 from learnrate._sweep import sweep
 from learnrate.errors import InvalidArgumentError, UnknownMetricError, UnsupportedProblemError
-from learnrate.results import Recommendation, TrialState, Verdict
+from learnrate.results import Recommendation, Sweep, Trial, TrialState, Verdict
 from learnrate.schedules import constant
 from learnrate.testing import QuadraticTrainable
 
@@ -27,9 +28,15 @@ def state_of(problem: QuadraticTrainable) -> Any:
     return [np.array(part).tolist() for part in snapshot]
 
 
+def trainings(answer: Recommendation | Sweep) -> list[Trial]:
+    return answer.trainings if isinstance(answer, Recommendation) else answer.trials
+
+
 def without_times(answer: Recommendation) -> str:
     quick = [msgspec.structs.replace(trial, seconds=0.0) for trial in answer.trials]
-    return msgspec.structs.replace(answer, seconds=0.0, trials=quick).to_json()
+    assert answer.decay is not None
+    fall = msgspec.structs.replace(answer.decay, trial=msgspec.structs.replace(answer.decay.trial, seconds=0.0))
+    return msgspec.structs.replace(answer, seconds=0.0, trials=quick, decay=fall).to_json()
 
 
 class Stubborn(QuadraticTrainable):
@@ -163,7 +170,7 @@ def test_the_rate_that_is_used_today_takes_part_and_its_cost_is_said() -> None:
 
 
 def test_the_lines_to_paste_have_the_schedule_unless_a_function_makes_its_own(answer: Recommendation) -> None:
-    assert "epochs = 20" in answer.code("torch")
+    assert f"epochs = {answer.total_epochs}" in answer.code("torch")
     assert select(behind_a_plateau, epochs=20).code("torch").count("\n") == 1
 
 
@@ -234,7 +241,9 @@ def test_an_answer_is_not_contradicted_by_its_own_evidence(shape: Shape, budget:
 def test_a_budget_of_one_trains_the_rate_of_the_problem_to_the_end() -> None:
     answer = select(QuadraticTrainable(learning_rate=0.05), epochs=20, budget=1.0)
     assert [trial.learning_rate for trial in answer.trials] == [pytest.approx(0.05)]
-    assert answer.trials[0].epochs == 20
+    assert answer.trials[0].epochs == 16
+    assert answer.decay is not None
+    assert answer.decay.trial.epochs == answer.total_epochs
 
 
 def test_a_budget_of_one_does_not_train_what_a_few_steps_break() -> None:
@@ -268,7 +277,8 @@ def test_whatever_the_sizes_there_is_an_answer_within_the_budget(
     assert answer.value is not None
     assert math.isfinite(answer.value)
     [winner] = [trial for trial in answer.trials if trial.learning_rate == answer.learning_rate]
-    assert (winner.epochs < epochs) == any("full length" in warning for warning in answer.warnings)
+    in_full = 1.0 if epochs * steps_per_epoch == 1 else first_step(epochs * steps_per_epoch, epochs) / steps_per_epoch
+    assert (winner.epochs < in_full) == any("full length" in warning for warning in answer.warnings)
     if answer.interval is not None:
         assert answer.interval[0] <= answer.learning_rate <= answer.interval[1]
 
@@ -404,7 +414,7 @@ def test_events_tell_the_stages_the_trials_and_what_was_spent() -> None:
     events: list[Any] = []
     answer = select(QuadraticTrainable(), epochs=6, on_event=events.append)
     finished = [event for event in events if event.kind.value == "trial finished"]
-    assert {event.trial.number for event in finished} == {trial.number for trial in answer.trials}
+    assert {event.trial.number for event in finished} == {trial.number for trial in answer.trainings}
     assert finished[-1].trial.learning_rate == answer.learning_rate
     spent = [event.spent for event in events]
     assert spent == sorted(spent)
@@ -452,7 +462,7 @@ def test_an_accuracy_is_better_when_it_is_larger_without_being_told(verb: str) -
     judged = [ask(Judged(), **asked, **mode) for mode in ({}, {"mode": "max"})]
     assert judged[0].mode == "max"
     assert judged[0].learning_rate == judged[1].learning_rate
-    assert judged[0].value == max(trial.value for trial in judged[0].trials if trial.value is not None)
+    assert judged[0].value == max(trial.value for trial in trainings(judged[0]) if trial.value is not None)
 
 
 def test_a_metric_whose_name_does_not_say_what_is_better_is_refused() -> None:

@@ -111,7 +111,7 @@ def verdict_of(lab: Laboratory, race: Race, standing: Standing | None) -> Verdic
     gain = standing.courses.way(float(standing.course.best[-1]))
     if standing.courses.untrained is not None and gain <= standing.course.noise:
         return Verdict.FLAT
-    is_open = standing.slower is None or standing.faster is None
+    is_open = standing.slower is None or standing.faster is None or _is_unfinished(lab, standing)
     return Verdict.UNDECIDED if is_open or rivals(standing) else Verdict.FOUND
 
 
@@ -199,6 +199,11 @@ def _left_open(lab: Laboratory, standing: Standing) -> list[str]:
             for other in rivals(standing)
         ),
     ]
+
+
+def _is_unfinished(lab: Laboratory, standing: Standing) -> bool:
+    """Whether the budget left nothing in full, not even the winner."""
+    return max(map(lab.steps_of, lab.trials)) < standing.courses.end
 
 
 def _cut_short(lab: Laboratory, standing: Standing) -> list[str]:

@@ -70,13 +70,15 @@ def first_step(total_steps: int, epochs: int) -> int:
     return total_steps - (round(length / per_epoch) * per_epoch if length >= per_epoch else length)
 
 
-def fall_after(best: float, total_steps: int, epochs: int) -> tuple[int, int]:
-    """Return the steps between which the rate falls: from the best epoch, as long as a last fifth, in whole epochs."""
+def fall_after(best: float, made: int, total_steps: int, epochs: int) -> tuple[int, int]:
+    """Return the steps between which the rate falls: as many as at the end, from the best epoch where that is earlier.
+
+    A fall of less than an epoch stays at the end, so that it ends with an epoch. The training has made so many steps.
+    """
     per_epoch = total_steps // epochs
     latest = first_step(total_steps, epochs)
-    begin = min(latest, round(best * per_epoch))
-    end = (begin + total_steps - latest) // per_epoch * per_epoch
-    return begin, end if end > begin else (begin // per_epoch + 1) * per_epoch
+    begin = min(latest, made if total_steps - latest < per_epoch else round(best * per_epoch))
+    return begin, (begin + total_steps - latest) // per_epoch * per_epoch
 
 
 def why_constant(problem: Trainable, total_steps: int) -> str | None:
@@ -94,14 +96,15 @@ def decayed(lab: Lab, trunk: Trial) -> Decay | None:
     before = trunk.curve.best(lab.metric, lab.mode)
     if before is None:
         return None
-    first, last = fall_after(before.epoch, lab.total_steps, lab.epochs)
-    if not _affords(lab, first, last):
-        lab.take_warnings([f"{UNKNOWN}: the budget is spent"])
+    made = lab.steps_of(trunk)
+    first, last = fall_after(before.epoch, made, lab.total_steps, lab.epochs)
+    if last <= first or not _affords(lab, first, last):
+        why = "the budget is spent" if last > first else "the training was left before a fall that ends with an epoch"
+        lab.take_warnings([f"{UNKNOWN}: {why}"])
         return None
     per_epoch = lab.total_steps // lab.epochs
     lab.announce(f"taking the rate to zero from epoch {short(first / per_epoch)} on")
     trial = lab.branch(trunk, first, last, falling(first, last), stage="decay")
-    made = lab.steps_of(trunk)
     if made < lab.total_steps and _affords(lab, made, lab.total_steps):
         lab.announce("going on without the fall, to see what it brings")
         trunk = lab.resume(trunk, lab.total_steps, stage="confirm")
