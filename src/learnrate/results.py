@@ -352,15 +352,13 @@ class Sweep(Result, frozen=True, kw_only=True, eq=False):
 class Decay(msgspec.Struct, frozen=True, kw_only=True):
     """What it brought to take the recommended learning rate to zero, where `select` chooses the schedule.
 
-    `trial` went on from the constant training's epoch `first_epoch` along a line to zero, which it reaches after
-    `epochs`; its curve begins with the constant one's. `constant` is what the constant training reached at its best,
-    after `constant_epochs`, of the `constant_length` that it went on for. Where the fall `is_better`, it is what is
-    recommended.
+    `trial` went on from the constant training's epoch `first_epoch` along a line to zero at the end; its curve begins
+    with the constant one's. `constant` is what the constant training reached at its best, after `constant_epochs`, of
+    the `constant_length` that it went on for. Where the fall `is_better`, it is what is recommended.
     """
 
     trial: Trial
     first_epoch: float
-    epochs: int
     constant: float
     constant_epochs: float
     constant_length: float
@@ -401,7 +399,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         cost: What finding out cost, in full training runs, the winner's own included.
         slower: What a third and a tenth of the learning rate would cost, as far as something is known of it.
         yours: What the rate that the user had set would cost; None where it is recommended or nothing is known of it.
-        schedule: The recommended schedule, as `learnrate.schedules.describe` gives it; it runs over `total_epochs`.
+        schedule: The recommended schedule, as `learnrate.schedules.describe` gives it.
         decay: What taking the rate to zero brought; None where a schedule was given, or the rate could not fall.
         schedules: What each schedule reached, where several were compared; the rest is about the best of them.
         vectorized: Why the probes were trained together in one program; None where one after another.
@@ -444,13 +442,8 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
 
     @property
     def raced_epochs(self) -> float:
-        """The epochs that a trial in full was trained for: the horizon, or fewer where the winner's rate fell then."""
+        """The epochs that a trial in full was trained for: the horizon, or until the winner's rate fell."""
         return self.horizon if self.decay is None else max(trial.epochs for trial in self.trials)
-
-    @property
-    def total_epochs(self) -> int:
-        """The epochs that the recommended schedule runs over: the horizon, or fewer where the rate falls earlier."""
-        return self.decay.epochs if self.decay is not None and self.decay.is_better else self.horizon
 
     @property
     def largest_stable_learning_rate(self) -> float | None:
@@ -486,7 +479,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         where, sure = interval_words(self), confidence_words(self)
         fall = f", {fall_words(self.decay)}" if self.decay is not None and self.decay.is_better else ""
         lines = [f"learning rate {rate(self.learning_rate)}{fall}" + (f"    (the best lies {where})" if where else "")]
-        epochs = "" if self.epochs is None else f" after {short(self.epochs)} of {self.total_epochs} epochs"
+        epochs = "" if self.epochs is None else f" after {short(self.epochs)} of {self.horizon} epochs"
         lines.append(f"{self.metric} {short(self.value, 3)}{epochs}" + (f"; {sure}" if sure else ""))
         lines += [decay_words(self)] if self.decay is not None else []
         others = [("your ", self.yours), *(("", one) for one in self.slower)]

@@ -74,8 +74,7 @@ def plan_of(answer: Recommendation | Sweep | Search) -> Plan | None:
         return None
     beside = {key: value for key, value in described.items() if key not in ("name", "custom", "settings")}
     settings: dict[str, Any] = described.get("settings", beside)
-    epochs = answer.total_epochs if isinstance(answer, Recommendation) else answer.horizon
-    return Plan(str(described["name"]), settings, bool(described.get("custom", False)), epochs)
+    return Plan(str(described["name"]), settings, bool(described.get("custom", False)), answer.horizon)
 
 
 def frameworks(result: Recommendation | Sweep | Search) -> list[tuple[str, str]]:

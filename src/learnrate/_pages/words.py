@@ -124,9 +124,8 @@ def _lede(result: Recommendation | Sweep | RangeTest) -> str:
     if isinstance(result, RangeTest):
         return "Found by raising the learning rate step by step: a place to start from, not yet a trained model."
     reached = f"{result.metric} reached {short(result.value, 3)}"
-    run = result.total_epochs if isinstance(result, Recommendation) else result.horizon
-    when = "" if result.epochs is None else f" after {short(result.epochs)} of {epochs_words(run)}"
-    used = [words for words in (_with_schedule(result), f"for {epochs_words(run)}") if words]
+    when = "" if result.epochs is None else f" after {short(result.epochs)} of {epochs_words(result.horizon)}"
+    used = [words for words in (_with_schedule(result), f"for {epochs_words(result.horizon)}") if words]
     return capital(f"{', '.join(used)}. ") + f"Its {reached}{when}."
 
 
@@ -283,11 +282,10 @@ def range_test_section(test: RangeTest) -> dict[str, Any]:
 def schedule_section(result: Recommendation | Sweep | Search) -> dict[str, Any]:
     """Return heading, caption and alternative text of the schedule."""
     words = capital(_with_schedule(result))
-    epochs = result.total_epochs if isinstance(result, Recommendation) else result.horizon
     return {
         "id": "schedule",
         "title": "Schedule",
-        "caption": f"{words}, over {epochs_words(epochs)}.",
+        "caption": f"{words}, over {epochs_words(result.horizon)}.",
         "views": ["schedule"],
-        "alt": [f"The learning rate over {epochs_words(epochs)}: {words}."],
+        "alt": [f"The learning rate over {epochs_words(result.horizon)}: {words}."],
     }

@@ -67,7 +67,7 @@ def conclude(
         slower=_costs(lab, standing, [] if gained is None else _slower(gained, own)),
         yours=next(iter(_costs(lab, standing, [own] if own else [])), None),
         trials=[trial if _is_left(lab, trial, gained) else lab.diagnosed(trial) for trial in lab.trials],
-        schedule=describe(lab.schedule if won is None else falling(won.first_epoch, won.epochs)),
+        schedule=describe(lab.schedule if won is None else falling(won.first_epoch, lab.epochs)),
         decay=None if decay is None else msgspec.structs.replace(decay, trial=lab.diagnosed(decay.trial)),
         seed=lab.seed,
         seconds=seconds,

@@ -7,13 +7,14 @@ import math
 from typing import TYPE_CHECKING, Protocol
 
 from learnrate._numbers import short
-from learnrate.results import Decay, Trial, TrialState
+from learnrate.results import Decay, TrialState
 from learnrate.schedules import ScheduleMaker, warmup_stable_decay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from learnrate.curves import Mode
+    from learnrate.results import Trial
     from learnrate.training import Trainable
 
 FIFTH = 0.2
@@ -25,6 +26,7 @@ SLACK = 1e-9
 class Lab(Protocol):
     """What is asked of a laboratory."""
 
+    trials: list[Trial]
     metric: str
     mode: Mode
     total_steps: int
@@ -70,17 +72,6 @@ def first_step(total_steps: int, epochs: int) -> int:
     return total_steps - (round(length / per_epoch) * per_epoch if length >= per_epoch else length)
 
 
-def fall_after(best: float, made: int, total_steps: int, epochs: int) -> tuple[int, int]:
-    """Return the steps between which the rate falls: as many as at the end, from the best epoch where that is earlier.
-
-    A fall of less than an epoch stays at the end, so that it ends with an epoch. The training has made so many steps.
-    """
-    per_epoch = total_steps // epochs
-    latest = first_step(total_steps, epochs)
-    begin = min(latest, made if total_steps - latest < per_epoch else round(best * per_epoch))
-    return begin, (begin + total_steps - latest) // per_epoch * per_epoch
-
-
 def why_constant(problem: Trainable, total_steps: int) -> str | None:
     """Say why the rate will not be taken to zero; None where it will."""
     if hasattr(problem, "let_go"):
@@ -88,38 +79,49 @@ def why_constant(problem: Trainable, total_steps: int) -> str | None:
     return f"{UNKNOWN}: the training has one step" if total_steps == 1 else None
 
 
-def decayed(lab: Lab, trunk: Trial) -> Decay | None:
-    """Take the rate of a constant training to zero from its best epoch; None where the budget is spent.
+def decayed(lab: Lab, winner: Trial) -> tuple[Trial, Decay | None]:
+    """Take a constant training's rate to zero over the last fifth; return the trial to recommend, and its fall.
 
-    Where it allows, the constant training goes on to its end as well.
+    It is the winner's, or the best one's that went so far where the winner was left before with more than those had
+    reached. Where the budget allows, the constant training goes on to its end as well.
     """
-    before = trunk.curve.best(lab.metric, lab.mode)
-    if before is None:
-        return None
-    made = lab.steps_of(trunk)
-    first, last = fall_after(before.epoch, made, lab.total_steps, lab.epochs)
-    if last <= first or not _affords(lab, first, last):
-        why = "the budget is spent" if last > first else "the training was left before a fall that ends with an epoch"
-        lab.take_warnings([f"{UNKNOWN}: {why}"])
-        return None
-    per_epoch = lab.total_steps // lab.epochs
-    lab.announce(f"taking the rate to zero from epoch {short(first / per_epoch)} on")
-    trial = lab.branch(trunk, first, last, falling(first, last), stage="decay")
-    if made < lab.total_steps and _affords(lab, made, lab.total_steps):
-        lab.announce("going on without the fall, to see what it brings")
-        trunk = lab.resume(trunk, lab.total_steps, stage="confirm")
-    best = trunk.curve.best(lab.metric, lab.mode) or before
+    first, last = first_step(lab.total_steps, lab.epochs), lab.total_steps
     sign = 1 if lab.mode == "min" else -1
-    has_ended = trial.state is TrialState.COMPLETE and trial.value is not None
-    return Decay(
+    trunk = _trunk(lab, winner, first)
+    if trunk is None or not _affords(lab, first, last):
+        lab.take_warnings([f"{UNKNOWN}: the training was left before its last fifth"])
+        return winner, None
+    first_epoch = first * lab.epochs / last
+    lab.announce(f"taking the rate to zero from epoch {short(first_epoch)} on")
+    trial = lab.branch(trunk, first, last, falling(first, last), stage="decay")
+    if _affords(lab, first, last):
+        lab.announce("going on without the fall, to see what it brings")
+        trunk = lab.resume(trunk, last, stage="confirm")
+    reached = [one.value for one in (winner, trunk) if one.value is not None]
+    is_better = trial.state is TrialState.COMPLETE and all(sign * (trial.value or 0.0) < sign * one for one in reached)
+    best = trunk.curve.best(lab.metric, lab.mode)
+    if best is None or (trunk.number != winner.number and not is_better):
+        lab.take_warnings([f"{UNKNOWN}: the training was left before its last fifth"])
+        return winner, None
+    return trunk, Decay(
         trial=trial,
-        first_epoch=first / per_epoch,
-        epochs=last // per_epoch,
+        first_epoch=first_epoch,
         constant=best.value,
         constant_epochs=best.epoch,
         constant_length=trunk.epochs,
-        is_better=has_ended and sign * (trial.value or 0.0) < sign * best.value,
+        is_better=is_better,
     )
+
+
+def _trunk(lab: Lab, winner: Trial, first_step: int) -> Trial | None:
+    """Return the training to go on with: the winner if it went so far, else the best that did."""
+    sign = 1 if lab.mode == "min" else -1
+    far = [
+        one
+        for one in lab.trials
+        if lab.steps_of(one) == first_step and one.state is TrialState.COMPLETE and one.value is not None
+    ]
+    return min(far, key=lambda one: (one.number != winner.number, sign * (one.value or 0.0)), default=None)
 
 
 def _affords(lab: Lab, first_step: int, last_step: int) -> bool:
