@@ -118,7 +118,10 @@ searched = options(
 )
 scheduled = options(
     click.option("--epochs", type=click.IntRange(min=1), required=True, help="Epochs of a full training run."),
-    click.option("--schedule", default="constant", show_default=True, help="A maker of learnrate.schedules: cosine, …"),
+    click.option(
+        "--schedule",
+        help="As cosine of learnrate.schedules; without it select chooses, and other verbs train at a constant rate.",
+    ),
     click.option("--warmup-fraction", type=float, help="The schedule's warm-up, as a fraction of the run."),
     click.option("--final-fraction", type=float, help="The schedule's last rate, as a fraction of its peak."),
     click.option("--metric", default="val_loss", show_default=True, help="The metric that decides."),
@@ -127,13 +130,14 @@ scheduled = options(
 
 
 def with_schedule(settings: dict[str, Any]) -> dict[str, Any]:
-    """Turn the options that say the schedule, or several, into makers."""
+    """Turn the options that say the schedule, or several, into makers; leave out what is the verb's to choose."""
     own = {name: settings[name] for name in ("warmup_fraction", "final_fraction") if settings[name] is not None}
     rest = {name: value for name, value in settings.items() if name not in ("warmup_fraction", "final_fraction")}
     several = rest.pop("schedules", None)
+    name = rest.pop("schedule")
     if several is None:
-        return rest | {"schedule": by_name(settings["schedule"], **own)}
-    if rest.pop("schedule") != "constant" or own:
+        return rest | ({"schedule": by_name(name or "constant", **own)} if name or own else {})
+    if name or own:
         raise errors.InvalidArgumentError("--schedules compares schedules as they are: leave the other options out")
     return rest | {"schedules": [by_name(name.strip()) for name in several.split(",")]}
 
@@ -176,7 +180,9 @@ def as_begun(verb: str, settings: dict[str, Any], study: Path, space: dict[str, 
     return (_same_search(settings, space) if verb == "search" else settings) | remade
 
 
-def _same_schedule(described_as: dict[str, Any], study: Path) -> ScheduleMaker:
+def _same_schedule(described_as: dict[str, Any] | None, study: Path) -> ScheduleMaker | None:
+    if described_as is None:
+        return None
     if described_as.get("custom"):
         raise errors.InvalidArgumentError(
             f"the schedule of {study} is {described_as['name']}, a function from Python: "
