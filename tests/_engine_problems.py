@@ -122,7 +122,11 @@ def network() -> Any:
 def timeless(answer: Any) -> str:
     """An answer as JSON, without what the clock has said."""
     trials = [msgspec.structs.replace(trial, seconds=0.0) for trial in answer.trials]
-    return msgspec.structs.replace(answer, seconds=0.0, trials=trials).to_json()
+    timed: dict[str, Any] = {"seconds": 0.0, "trials": trials}
+    if getattr(answer, "decay", None) is not None:
+        fall = msgspec.structs.replace(answer.decay.trial, seconds=0.0)
+        timed["decay"] = msgspec.structs.replace(answer.decay, trial=fall)
+    return msgspec.structs.replace(answer, **timed).to_json()
 
 
 def assert_alike(one: Any, other: Any, rel: float = 1e-6) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import learnrate
+from _decay import assert_the_fall_is_one_training
 from learnrate.adapters.keras import KerasTrainable, learning_rate_schedule, schedule_from
 from learnrate.errors import InvalidArgumentError, LearnrateError, UnsupportedProblemError
 from learnrate.testing import check_trainable
@@ -61,6 +62,10 @@ def everything(model):
 @pytest.mark.parametrize("make", [dense, conv])
 def test_it_keeps_what_the_verbs_rely_on(make):
     check_trainable(KerasTrainable(make(), X, Y, validation_split=0.25, batch_size=8, sample_weight=WEIGHTS))
+
+
+def test_the_fall_that_select_chooses_is_one_training_bit_for_bit():
+    assert_the_fall_is_one_training(KerasTrainable(conv(), X, Y, validation_data=(X[:20], Y[:20]), batch_size=8))
 
 
 @pytest.mark.parametrize("make", [dense, conv])

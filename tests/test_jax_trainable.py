@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import learnrate
+from _decay import assert_the_fall_is_one_training
 from learnrate.errors import InvalidArgumentError, UnsupportedProblemError
 from learnrate.testing import check_trainable
 
@@ -63,6 +64,10 @@ def same(one, other):
 )
 def test_it_keeps_what_the_verbs_rely_on(make):
     check_trainable(make())
+
+
+def test_the_fall_that_select_chooses_is_one_training_bit_for_bit():
+    assert_the_fall_is_one_training(dropout_problem())
 
 
 def test_training_equals_a_plain_loop_of_optax_updates():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import pytest
 
+from _engine_problems import timeless
 from learnrate._select import select
 from learnrate._sweep import sweep
 from learnrate.errors import StudyMismatchError
@@ -15,8 +15,6 @@ from learnrate.testing import QuadraticTrainable
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from learnrate.results import Recommendation, Sweep
 
 
 class Counting(QuadraticTrainable):
@@ -31,11 +29,6 @@ class Counting(QuadraticTrainable):
         if self.stop_after is not None and self.steps > self.stop_after:
             raise KeyboardInterrupt
         return super().train(learning_rates)
-
-
-def timeless(answer: Recommendation | Sweep) -> str:
-    trials = [msgspec.structs.replace(trial, seconds=0.0) for trial in answer.trials]
-    return msgspec.structs.replace(answer, seconds=0.0, trials=trials).to_json()
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 40, 100, 230, 350, 500, 640])

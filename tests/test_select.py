@@ -6,12 +6,12 @@ import functools
 import math
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from _engine_problems import timeless
 from learnrate import schedules
 from learnrate._select import select
 from learnrate._selection.bound import bound_minimum
@@ -30,13 +30,6 @@ def state_of(problem: QuadraticTrainable) -> Any:
 
 def trainings(answer: Recommendation | Sweep) -> list[Trial]:
     return answer.trainings if isinstance(answer, Recommendation) else answer.trials
-
-
-def without_times(answer: Recommendation) -> str:
-    quick = [msgspec.structs.replace(trial, seconds=0.0) for trial in answer.trials]
-    assert answer.decay is not None
-    fall = msgspec.structs.replace(answer.decay, trial=msgspec.structs.replace(answer.decay.trial, seconds=0.0))
-    return msgspec.structs.replace(answer, seconds=0.0, trials=quick, decay=fall).to_json()
 
 
 class Stubborn(QuadraticTrainable):
@@ -313,7 +306,7 @@ def test_restoring_the_best_weights_gives_the_value_that_was_promised() -> None:
 
 def test_the_same_seed_gives_the_same_answer() -> None:
     first, second = (select(QuadraticTrainable(), epochs=8, seed=3) for _ in range(2))
-    assert without_times(first) == without_times(second)
+    assert timeless(first) == timeless(second)
 
 
 @pytest.mark.parametrize("name", ["cosine", "step", "one_cycle", "linear"])

@@ -307,7 +307,6 @@ class Laboratory(Bench):
         schedule is the same. What goes on is a trial of its own, which `trials` does not hold.
         """
         number = len(self.trials)
-        self.shelf.put(number, first_step, lambda: self.shelf.get(trunk.number, first_step))
         segment = Segment(
             trial=number,
             learning_rate=trunk.learning_rate,
@@ -324,6 +323,8 @@ class Laboratory(Bench):
         before = msgspec.structs.replace(
             trunk, number=number, curve=curve, epochs=first_step / self.problem.steps_per_epoch, seconds=0.0
         )
+        if self.study is None or self.study.recall(segment.key) is None:
+            self.shelf.put(number, first_step, lambda: self.shelf.get(trunk.number, first_step))
         own, self.schedule = self.schedule, schedule
         try:
             trial = self._trained(segment, before)
