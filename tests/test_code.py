@@ -43,6 +43,7 @@ PLANS = {
     "triangular2 by epoch": {"num_epochs": EPOCHS},
     "exp_range": {},
     "warmup_stable_decay": {},
+    "warmup_stable_decay along a line": {"shape": "linear", "warmup_fraction": 0.0},
 }
 
 

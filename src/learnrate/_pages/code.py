@@ -252,10 +252,17 @@ def _keras(plan: Plan) -> list[str]:
             "# then model.fit(..., epochs=epochs, callbacks=[callback])",
         ]
     lines = ["total_steps = epochs * steps_per_epoch  # the batches of an epoch"]
-    if native is None:
+    if native is None and _falls_along_a_line(plan) and not plan.by_epoch:
+        lines += [
+            "class Schedule(keras.optimizers.schedules.LearningRateSchedule):",
+            "    def __call__(self, step):",
+            f'        left = (total_steps - keras.ops.cast(step, "float32")) / {_last(plan)}',
+            "        return learning_rate * keras.ops.minimum(1.0, left)",
+        ]
+    elif native is None:
         lines += [
             *plan.made(),
-            "class Tabled(keras.optimizers.schedules.LearningRateSchedule):",
+            "class Schedule(keras.optimizers.schedules.LearningRateSchedule):",
             "    def __call__(self, step):",
             '        rates = keras.ops.convert_to_tensor(schedule.values(), "float32")',
             '        return keras.ops.take(rates, keras.ops.minimum(keras.ops.cast(step, "int32"), total_steps - 1))',
@@ -263,7 +270,7 @@ def _keras(plan: Plan) -> list[str]:
     else:
         lines += [_WARMUP.format(fraction=plan.warmup)] if plan.warmup else []
         lines.append(f"schedule = keras.optimizers.schedules.{native}")
-    made = "Tabled()" if native is None else "schedule"
+    made = "Schedule()" if native is None else "schedule"
     return [*lines, f"model.optimizer.learning_rate = {made}", "# then model.fit(..., epochs=epochs)"]
 
 
