@@ -31,6 +31,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 CHART = ROOT / "docs" / "benchmarks.png"
 PEERS = Path(__file__).with_name("peers.json")
 OURS = {
+    "schedule_too_2": "`select` with its own schedule, budget 2",
     "select_1": "`select`, budget 1",
     "select_1.3": "`select`, budget 1.3",
     "select_2": "`select`, budget 2",

@@ -389,7 +389,7 @@ class Recommendation(Result, frozen=True, kw_only=True, eq=False):
         interval: Between which learning rates the best one lies, said to be 90 % sure: the nearest on either side that
             were behind some rate on the recommended one's side, at the same length. Where there is none on a side, the
             range's end; None where there is none on either. Replays of the benchmark's design half hold the best rate
-            in 93 to 99 %, its judge half in 82 to 89 %.
+            in 95 to 100 %, its judge half in 84 to 90 %.
         confidence: The chance that no learning rate is more than 1 % of the way better than the recommended one.
         breaks: Where training was seen to break; None where it was not.
         epochs: After how many epochs the winner was at its best.

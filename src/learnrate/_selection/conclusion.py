@@ -164,9 +164,9 @@ def _break(held: Trial | None, broke: Trial, winner: Trial | None) -> Break | No
 
 
 def _slower(winner: Trial, own: float | None) -> list[float]:
-    """A third and a tenth of the winner's rate, but for one's own."""
+    """A third and a tenth of the winner's rate, but for what is nearer to one's own than to another of the race."""
     parts = [winner.learning_rate * part for part in SLOWER]
-    return [one for one in parts if own is None or rate(one) != rate(own)]
+    return [one for one in parts if own is None or abs(math.log10(one / own)) > QUARTER / 2]
 
 
 def _costs(lab: Laboratory, standing: Standing | None, rates: list[float]) -> list[Cost]:
