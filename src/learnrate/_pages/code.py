@@ -46,20 +46,20 @@ class Plan(NamedTuple):
         value = self.settings.get(setting)
         return default if value is None else float(value)
 
+    def _matters(self, name: str, value: Any) -> bool:
+        """Whether a setting is not what its maker has by default; one of them warms up by default."""
+        return value is not None and ((name, value) != ("warmup_fraction", 0.0) or self.name == "warmup_stable_decay")
+
     def made(self) -> list[str]:
         """Return the lines that make the schedule from `learning_rate` and `total_steps`, as it was tried."""
         if self.custom:
             name = self.name if self.name.isidentifier() and not self.name.startswith("_") else "make_schedule"
             return [f"schedule = {name}(learning_rate, total_steps)  # your own, as you passed it"]
-        given = "".join(f", {name}={value!r}" for name, value in self.settings.items() if _matters(name, value))
+        given = "".join(f", {name}={value!r}" for name, value in self.settings.items() if self._matters(name, value))
         return [
             "from learnrate import schedules",
             f'schedule = schedules.by_name("{self.name}"{given})(learning_rate, total_steps)',
         ]
-
-
-def _matters(name: str, value: Any) -> bool:
-    return value is not None and (name, value) != ("warmup_fraction", 0.0)
 
 
 def plan_of(answer: Recommendation | Sweep | Search) -> Plan | None:
@@ -174,6 +174,8 @@ def _torch(plan: Plan) -> list[str]:
     if native is None:
         ours = "lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step) / learning_rate)"
         lines += [*plan.made(), f"scheduler = {ours}"]
+    elif _falls_along_a_line(plan):
+        lines += [_fall_steps(plan), f"scheduler = lr_scheduler.{native}"]
     elif plan.warmup:
         lines += [
             _WARMUP.format(fraction=plan.warmup),
@@ -213,7 +215,7 @@ def _torch_native(plan: Plan) -> str | None:  # noqa: PLR0911  # one answer a sc
         case "cosine":
             return f"CosineAnnealingLR(optimizer, {rest}, eta_min={_floor(final)})"
         case "warmup_stable_decay" if _falls_along_a_line(plan):
-            return f"LambdaLR(optimizer, lambda step: min(1.0, (total_steps - step) / {_last(plan)}))"
+            return "LambdaLR(optimizer, lambda step: min(1.0, (total_steps - step) / fall_steps))"
         case "one_cycle" if not plan.warmup:
             return _torch_one_cycle(plan)
         case _:
@@ -226,9 +228,9 @@ def _falls_along_a_line(plan: Plan) -> bool:
     return plan.name == "warmup_stable_decay" and straight and not plan.warmup
 
 
-def _last(plan: Plan) -> str:
-    """Return how many steps the rate falls over."""
-    return f"round({plan.number('decay_fraction'):.6g} * total_steps)"
+def _fall_steps(plan: Plan) -> str:
+    """Return the line that says over how many steps the rate falls."""
+    return f"fall_steps = round({plan.number('decay_fraction'):.6g} * total_steps)"
 
 
 def _torch_one_cycle(plan: Plan) -> str | None:
@@ -254,9 +256,10 @@ def _keras(plan: Plan) -> list[str]:
     lines = ["total_steps = epochs * steps_per_epoch  # the batches of an epoch"]
     if native is None and _falls_along_a_line(plan) and not plan.by_epoch:
         lines += [
+            _fall_steps(plan),
             "class Schedule(keras.optimizers.schedules.LearningRateSchedule):",
             "    def __call__(self, step):",
-            f'        left = (total_steps - keras.ops.cast(step, "float32")) / {_last(plan)}',
+            '        left = (total_steps - keras.ops.cast(step, "float32")) / fall_steps',
             "        return learning_rate * keras.ops.minimum(1.0, left)",
         ]
     elif native is None:
@@ -316,6 +319,12 @@ def _jax(plan: Plan) -> list[str]:
             "schedule = lambda step: rates[jax.numpy.minimum(step, total_steps - 1)]",
             use,
         ]
+    if _falls_along_a_line(plan):
+        lines += [
+            _fall_steps(plan),
+            "kept = optax.constant_schedule(learning_rate)",
+            "fall = optax.linear_schedule(learning_rate, 0.0, fall_steps)",
+        ]
     if not plan.warmup:
         return [*lines, f"schedule = optax.{native}", use]
     rise = "optax.linear_schedule(learning_rate / warmup_steps, learning_rate, warmup_steps - 1)"
@@ -332,10 +341,7 @@ def _optax_native(plan: Plan) -> str | None:  # noqa: PLR0911  # one answer a sc
         case "linear":
             return f"linear_schedule(learning_rate, {_floor(final)}, {_fall(plan)})"
         case "warmup_stable_decay" if _falls_along_a_line(plan):
-            fall = f"linear_schedule(learning_rate, 0.0, {_last(plan)})"
-            return (
-                f"join_schedules([optax.constant_schedule(learning_rate), optax.{fall}], [total_steps - {_last(plan)}])"
-            )
+            return "join_schedules([kept, fall], [total_steps - fall_steps])"
         case "polynomial":
             return f"polynomial_schedule(learning_rate, {_floor(final)}, {plan.number('power', 0.9):g}, {rest})"
         case "exponential" if final:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from learnrate._numbers import rate, short
@@ -68,7 +67,7 @@ def conclude(
         yours=next(iter(_costs(lab, standing, [own] if own else [])), None),
         trials=[trial if _is_left(lab, trial, gained) else lab.diagnosed(trial) for trial in lab.trials],
         schedule=describe(lab.schedule if won is None else falling(won.first_epoch, lab.epochs)),
-        decay=None if decay is None else msgspec.structs.replace(decay, trial=lab.diagnosed(decay.trial)),
+        decay=decay,
         seed=lab.seed,
         seconds=seconds,
         warnings=[*lab.warnings, *lab.data_check.reasons_for(verdict), *notes],
