@@ -348,3 +348,19 @@ def test_a_skorch_net_takes_nan_and_the_sample_is_named():
 class NoNumber(nn.Module):
     def forward(self, outputs, targets):
         return (outputs - targets).mean() * math.nan
+
+
+def test_a_range_test_that_a_later_batch_breaks_names_the_sample_and_no_cliff():
+    result = learnrate.range_test(on(batches(holding(X, (30, 1)))))
+    assert result.verdict is Verdict.ALL_DIVERGED
+    assert result.learning_rate is None
+    assert result.cliff is None
+    assert not any(result.suggestions.values())
+    assert any("sample 30 of the training data" in warning for warning in result.warnings)
+    assert "breaks at" not in str(result)
+
+
+def test_a_range_test_that_its_rates_break_blames_no_data():
+    result = learnrate.range_test(on(batches()), max_learning_rate=1e3)
+    assert result.cliff is not None
+    assert not any("sample" in warning for warning in result.warnings)

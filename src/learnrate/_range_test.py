@@ -181,24 +181,32 @@ def _result(lab: Laboratory, climbs: list[Climb], settings: dict[str, Any], seco
         cliff=test.cliff,
     )
     sign = -1.0 if lab.metric != "loss" and lab.mode == "max" else 1.0
+    blame = _data_to_blame(lab, climbs, analysis.verdict)
+    verdict = Verdict.ALL_DIVERGED if blame else analysis.verdict
     return RangeTest(
         learning_rates=test.learning_rates,
         losses=sign * test.losses,
         smoothed=sign * analysis.smoothed,
         loss_changes=sign * analysis.loss_changes,
         metric=lab.metric,
-        suggestions=analysis.suggestions,
-        learning_rate=analysis.suggestions["learnrate"] if analysis.verdict is Verdict.FOUND else None,
-        verdict=analysis.verdict,
-        cliff=analysis.cliff,
+        suggestions=dict.fromkeys(analysis.suggestions) if blame else analysis.suggestions,
+        learning_rate=analysis.suggestions["learnrate"] if verdict is Verdict.FOUND else None,
+        verdict=verdict,
+        cliff=None if blame else analysis.cliff,
         seed=lab.seed,
         cost=lab.spent,
         seconds=seconds,
-        warnings=[*lab.warnings, *analysis.warnings, *_alike(climbs)],
+        warnings=[*lab.warnings, *(blame or analysis.warnings), *_alike(climbs)],
         settings=settings,
         vectorized=None if lab.seeds_together is None else lab.seeds_together.why,
         seed_losses=[sign * climb.losses for climb in climbs] if len(climbs) > 1 else [],
     )
+
+
+def _data_to_blame(lab: Laboratory, climbs: list[Climb], verdict: Verdict) -> list[str]:
+    """Return which sample made a loss that is no number, where the climb saw nothing else."""
+    broke = any(len(climb.training_losses) and not np.isfinite(climb.training_losses[-1]) for climb in climbs)
+    return lab.data_check.reasons_for(Verdict.ALL_DIVERGED) if broke and verdict is not Verdict.FOUND else []
 
 
 def _alike(climbs: list[Climb]) -> list[str]:
