@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import learnrate
@@ -181,3 +181,51 @@ def test_the_problem_is_left_as_it_was_found() -> None:
     select(problem, epochs=5)
     assert problem.evaluate() == before
     assert problem.learning_rate == rate
+
+
+class Breaks(QuadraticTrainable):
+    """A quadratic whose loss and weights are NaN from some step on."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(noise=0.3)
+        self.at = at
+
+    def train(self, learning_rates: Any) -> Any:
+        report = dict(super().train(learning_rates))
+        if self._step >= self.at:
+            report["loss"] = np.full(len(learning_rates), np.nan)
+            self.weights = self.weights * np.nan
+        return report
+
+
+@pytest.mark.parametrize("budget", [2.0, 10.0])
+@pytest.mark.parametrize("at", [161, 170, 185, 200])
+def test_what_breaks_after_the_race_is_said_and_the_weights_from_before_are_kept(at: int, budget: float) -> None:
+    answer = select(Breaks(at), epochs=10, budget=budget)
+    assert answer.decay is not None
+    assert not answer.decay.is_better
+    assert "to zero from epoch 8 on it broke" in str(answer)
+    assert "no better" not in str(answer)
+    assert answer.best is not None
+    problem = QuadraticTrainable()
+    problem.restore(answer.best)
+    assert problem.evaluate()["val_loss"] == answer.value
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    epochs=st.integers(1, 8),
+    steps_per_epoch=st.sampled_from([1, 2, 3, 20]),
+    budget=st.sampled_from([1.0, 1.3, 2.0, 3.0, 10.0]),
+    noise=st.sampled_from([0.1, 0.3, 1.0, 3.0]),
+    evaluation_steps=st.sampled_from([0.0, 1.5]),
+)
+def test_what_is_recommended_is_the_best_of_all_that_was_trained(
+    epochs: int, steps_per_epoch: int, budget: float, noise: float, evaluation_steps: float
+) -> None:
+    problem = QuadraticTrainable(steps_per_epoch=steps_per_epoch, noise=noise, evaluation_steps=evaluation_steps)
+    answer = select(problem, epochs=epochs, budget=budget)
+    if answer.learning_rate is not None:
+        assert answer.value == min(trial.value for trial in answer.trainings if trial.value is not None)
+        problem.restore(answer.best)
+        assert problem.evaluate()["val_loss"] == answer.value

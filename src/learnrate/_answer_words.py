@@ -65,8 +65,8 @@ def decay_words(answer: Recommendation) -> str:
         return f"{before} reached {constant}{_share_won(answer, decay)}"
     values = decay.trial.curve.values(answer.metric)[decay.trial.curve.epochs > decay.first_epoch]
     reached = [value for value in values.tolist() if math.isfinite(value)]
-    if not reached:
-        return f"{fall_words(decay)} it broke"
+    if decay.trial.state.value != "complete" or not reached:
+        return f"{fall_words(decay)} it {'failed' if decay.trial.state.value == 'failed' else 'broke'}"
     best = min(reached) if answer.mode == "min" else max(reached)
     return f"{fall_words(decay)} it reached {short(best, 3)}, which is no better"
 

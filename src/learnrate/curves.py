@@ -76,6 +76,13 @@ class LearningCurve(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         row = int(np.argmin(candidates))
         return Best(float(self.epochs[row]), float(values[row]))
 
+    def until(self, epoch: float) -> LearningCurve:
+        """Return the rows up to an epoch, with it."""
+        rows = self.epochs <= epoch + 1e-9
+        return LearningCurve(
+            epochs=self.epochs[rows], metrics={name: values[rows] for name, values in self.metrics.items()}
+        )
+
     def last(self, metric: str) -> float:
         """Return the value of the last row, NaN where there is no row."""
         return float(self.values(metric)[-1]) if len(self) else float("nan")

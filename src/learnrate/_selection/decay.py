@@ -6,7 +6,10 @@ import functools
 import math
 from typing import TYPE_CHECKING, Protocol
 
-from learnrate._numbers import short
+import msgspec
+import numpy as np
+
+from learnrate._numbers import rate, short
 from learnrate.results import Decay, TrialState
 from learnrate.schedules import ScheduleMaker, warmup_stable_decay
 
@@ -95,13 +98,15 @@ def decayed(lab: Lab, winner: Trial) -> tuple[Trial, Decay | None]:
     lab.announce(f"taking the rate to zero from epoch {short(first_epoch)} on")
     trial = lab.branch(trunk, first, last, falling(first, last), stage="decay")
     if _affords(lab, first, last):
-        lab.announce("going on without the fall, to see what it brings")
-        trunk = lab.resume(trunk, last, stage="confirm")
-    reached = [one.value for one in (winner, trunk) if one.value is not None]
-    is_better = trial.state is TrialState.COMPLETE and all(sign * (trial.value or 0.0) < sign * one for one in reached)
+        trunk = _gone_on(lab, trunk, last)
     best = trunk.curve.best(lab.metric, lab.mode)
-    if best is None or (trunk.number != winner.number and not is_better):
-        lab.take_warnings([f"{UNKNOWN}: the training was left before its last fifth"])
+    is_better = trial.state is TrialState.COMPLETE and all(
+        sign * (trial.value or 0.0) < sign * one.value for one in (winner, trunk) if one.value is not None
+    )
+    is_ahead = winner.value is None or (trunk.value is not None and sign * trunk.value <= sign * winner.value)
+    if best is None or not (is_better or is_ahead):
+        told = f"{rate(trunk.learning_rate)}, taken to zero from epoch {short(first_epoch)} on, was no better"
+        lab.take_warnings([told])
         return winner, None
     return trunk, Decay(
         trial=trial,
@@ -111,6 +116,20 @@ def decayed(lab: Lab, winner: Trial) -> tuple[Trial, Decay | None]:
         constant_length=trunk.epochs,
         is_better=is_better,
     )
+
+
+def _gone_on(lab: Lab, trunk: Trial, last_step: int) -> Trial:
+    """Train a constant training on to its end, and return it; as far as it held if it breaks on the way."""
+    lab.announce("going on without the fall, to see what it brings")
+    longer = lab.resume(trunk, last_step, stage="confirm")
+    if longer.state is TrialState.COMPLETE:
+        return longer
+    lab.take_warnings([f"kept constant, {rate(trunk.learning_rate)} broke after {short(longer.epochs)} epochs"])
+    finite = longer.curve.epochs[np.isfinite(longer.curve.values(lab.metric))]
+    curve = longer.curve.until(float(finite[-1]))
+    held = msgspec.structs.replace(longer, state=TrialState.COMPLETE, error=None, curve=curve, epochs=float(finite[-1]))
+    lab.trials[trunk.number] = held
+    return held
 
 
 def _trunk(lab: Lab, winner: Trial, first_step: int) -> Trial | None:

@@ -316,13 +316,9 @@ class Laboratory(Bench):
             seed=self.seed,
             stage=stage,
         )
-        rows = trunk.curve.epochs <= first_step / self.problem.steps_per_epoch + 1e-9
-        curve = LearningCurve(
-            epochs=trunk.curve.epochs[rows], metrics={name: it[rows] for name, it in trunk.curve.metrics.items()}
-        )
-        before = msgspec.structs.replace(
-            trunk, number=number, curve=curve, epochs=first_step / self.problem.steps_per_epoch, seconds=0.0
-        )
+        epochs = first_step / self.problem.steps_per_epoch
+        curve = trunk.curve.until(epochs)
+        before = msgspec.structs.replace(trunk, number=number, curve=curve, epochs=epochs, seconds=0.0)
         if self.study is None or self.study.recall(segment.key) is None:
             self.shelf.put(number, first_step, lambda: self.shelf.get(trunk.number, first_step))
         own, self.schedule = self.schedule, schedule
