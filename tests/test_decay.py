@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 import learnrate
 from _decay import assert_the_fall_is_one_training
 from learnrate import Recommendation, schedules, select
+from learnrate._answer_words import decay_words
+from learnrate._numbers import short
+from learnrate._pages import words
 from learnrate._selection.decay import falling, first_step
 from learnrate.testing import QuadraticTrainable
 
@@ -229,3 +232,31 @@ def test_what_is_recommended_is_the_best_of_all_that_was_trained(
         assert answer.value == min(trial.value for trial in answer.trainings if trial.value is not None)
         problem.restore(answer.best)
         assert problem.evaluate()["val_loss"] == answer.value
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    epochs=st.integers(1, 12),
+    budget=st.sampled_from([1.0, 2.0, 5.0]),
+    noise=st.sampled_from([0.01, 0.1, 0.3, 1.0, 2.0]),
+)
+def test_what_is_said_of_the_fall_is_what_its_fields_hold(epochs: int, budget: float, noise: float) -> None:
+    answer = select(QuadraticTrainable(noise=noise), epochs=epochs, budget=budget)
+    headline, *lines = str(answer).splitlines()
+    decay = answer.decay
+    if decay is None:
+        assert "to zero from" not in headline
+        return
+    said = decay_words(answer)
+    assert said in lines
+    assert f"{said[:1].upper()}{said[1:]}." in dict(words.first_screen(answer)["facts"])["At the end"]
+    assert ("to zero from epoch" in headline) == decay.is_better == (answer.schedule["name"] != "constant")
+    assert ("no better" in said) != decay.is_better
+    assert "no worse" not in said
+    assert (decay.constant_length > decay.first_epoch) == (decay.constant_length == epochs)
+    if decay.is_better:
+        assert f"reached {short(decay.constant, 3)} after {short(decay.constant_epochs)}" in said
+        assert ("kept constant" in said) == (decay.constant_length == epochs)
+        assert answer.value == decay.trial.value
+    else:
+        assert answer.value == decay.constant

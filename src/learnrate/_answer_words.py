@@ -74,8 +74,8 @@ def decay_words(answer: Recommendation) -> str:
 def _share_won(answer: Recommendation, decay: Decay) -> str:
     if answer.reference is None or answer.value is None or answer.reference == decay.constant:
         return ""
-    share = abs(decay.constant - answer.value) / abs(answer.reference - decay.constant)
-    return f", {_worse(share)}"
+    said = _worse(abs(decay.constant - answer.value) / abs(answer.reference - decay.constant))
+    return "" if said == NO_WORSE else f", {said}"
 
 
 def cost_words(cost: Cost, metric: str) -> str:
